@@ -1,0 +1,30 @@
+"""The probability of a sentence by the chain rule: a product of conditionals, a sum of logarithms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from decoder.model.decoder import Decoder
+
+
+@torch.no_grad()
+def log_probabilities(model: Decoder, tokens: Tensor | Sequence[int]) -> Tensor:
+    """Return ln p(token t | all before it) for t = 1 ... T-1, (T-1,); their sum is ln p(all | the first).
+
+    Raises:
+        ValueError: if there are fewer than two tokens, or more than context and one target.
+    """
+    ids = torch.as_tensor(tokens, device=model.device)
+    if ids.ndim != 1 or len(ids) < 2:
+        raise ValueError(f"{ids.numel()} tokens were given: a conditional probability needs at least 2 in a row")
+    log_p = model.trace(ids[None, :-1]).logits[0].log_softmax(dim=-1)  # (T-1, V)
+    return log_p.gather(-1, ids[1:, None]).squeeze(-1)
+
+
+def perplexity(model: Decoder, tokens: Tensor | Sequence[int]) -> float:
+    """Return exp of the mean surprise: the number of equally likely choices that would be as hard."""
+    return math.exp(-log_probabilities(model, tokens).mean().item())

@@ -1,0 +1,38 @@
+"""From logits to the next token: temperature, top-k, top-p, and one reproducible draw."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from decoder.config import Sampling
+
+
+def distribution(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Return the probabilities (..., V) after temperature, then top-k, then top-p.
+
+    Top-k keeps exactly k tokens, also on ties (the smaller id first). Top-p keeps the fewest tokens whose
+    share of the whole vocabulary reaches p (Holtzman et al. 2020). What is cut off is exactly 0.
+    """
+    centred = logits.double() - logits.double().amax(dim=-1, keepdim=True)
+    probabilities = torch.softmax(centred / sampling.temperature, dim=-1)
+    if sampling.top_k is None and sampling.top_p is None:
+        return probabilities.to(logits.dtype)
+    ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    if sampling.top_k is not None:
+        ranked[..., sampling.top_k :] = 0
+    if sampling.top_p is not None:
+        before = ranked.cumsum(dim=-1) - ranked  # share of the more likely tokens
+        ranked[before >= sampling.top_p] = 0
+    kept = torch.zeros_like(probabilities).scatter(-1, order, ranked)
+    return (kept / kept.sum(dim=-1, keepdim=True)).to(logits.dtype)
+
+
+def draw(probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw one token id per row, (B, V) -> (B,): one uniform number each, looked up in the running sum.
+
+    The numbers come from a CPU generator, so that every device draws the same tokens.
+    """
+    running = probabilities.double().cumsum(dim=-1)
+    uniform = torch.rand(len(running), 1, dtype=torch.float64, generator=generator).to(running.device)
+    return torch.searchsorted(running, uniform * running[:, -1:], right=True).squeeze(-1)

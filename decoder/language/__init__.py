@@ -1,0 +1,36 @@
+"""Text to tokens to batches: everything a decoder can be trained on."""
+
+from decoder.language.batches import Batch, pad_sequences
+from decoder.language.corpora import (
+    CORPORA,
+    Corpus,
+    GrammarCorpus,
+    TextCorpus,
+    corpus_from_text,
+    load_corpus,
+    open_corpus,
+)
+from decoder.language.tokenizer import (
+    BytePairTokenizer,
+    CharacterTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    clean,
+)
+
+__all__ = [
+    "CORPORA",
+    "Batch",
+    "BytePairTokenizer",
+    "CharacterTokenizer",
+    "Corpus",
+    "GrammarCorpus",
+    "TextCorpus",
+    "Tokenizer",
+    "WordTokenizer",
+    "clean",
+    "corpus_from_text",
+    "load_corpus",
+    "open_corpus",
+    "pad_sequences",
+]

@@ -1,0 +1,215 @@
+"""Grammars that are known completely: independent choices, written into a template, make a sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from decoder.language.tokenizer import BOS, EOS, PAD, WordTokenizer
+
+
+class Slot:
+    """A place in a template and the words it can take.
+
+    Args:
+        words: an array of words with one axis per choice that decides among them; a plain word has none.
+        by: names of these choices. The last may be made here; all others are known from slots before.
+    """
+
+    def __init__(self, words: str | Sequence[object], by: Sequence[str] = ()) -> None:
+        self.words: NDArray[np.str_] = np.array(words)
+        self.by = tuple(by)
+        if self.words.ndim != len(self.by):
+            raise ValueError(f"{self.words.ndim} axes of words for {len(self.by)} choices: name one per axis")
+
+
+def independent(**words: Sequence[str]) -> dict[str, Slot]:
+    """Slots that are each decided by a choice of their own name."""
+    return {name: Slot(options, by=[name]) for name, options in words.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """Sentences of one length: a template of words and slots, all choices uniform and independent.
+
+    Args:
+        template: tokens separated by spaces; those that name a slot are replaced by its word.
+        slots: the slots of the template.
+        weight: probability of this form among those of its grammar.
+        prompt_length: number of leading tokens, <s> included, that are given and never scored.
+    """
+
+    template: str
+    slots: Mapping[str, Slot]
+    weight: float = 1.0
+    prompt_length: int = 1
+
+    @cached_property
+    def columns(self) -> tuple[Slot, ...]:
+        """One slot per token of the sentence, plain words included."""
+        return tuple(self.slots.get(token) or Slot(token) for token in self.template.split())
+
+    @cached_property
+    def options(self) -> dict[str, int]:
+        """Number of options of every choice, in the order in which a reader meets the choices."""
+        sizes = (zip(slot.by, slot.words.shape, strict=True) for slot in self.columns)
+        return {name: size for column in sizes for name, size in column}
+
+    def write(self, choices: Mapping[str, int]) -> list[str]:
+        """Words of the sentence that these choices make."""
+        return [str(slot.words[tuple(choices[name] for name in slot.by)]) for slot in self.columns]
+
+    def read(self, words: Sequence[str]) -> dict[str, int] | None:
+        """Choices behind these words, each taken where it first shows; None if no choice makes a word."""
+        choices: dict[str, int] = {}
+        for slot, word in zip(self.columns, words, strict=True):
+            if slot.by and slot.by[-1] not in choices:
+                *known, new = slot.by
+                matches = np.flatnonzero(slot.words[tuple(choices[name] for name in known)] == word)
+                if not len(matches):
+                    return None
+                choices[new] = int(matches[0])
+        return choices
+
+    def accepts(self, words: Sequence[str]) -> bool:
+        """Whether some choices make exactly these words: every dependency holds."""
+        if len(words) != len(self.columns):
+            return False
+        choices = self.read(words)
+        return choices is not None and self.write(choices) == list(words)
+
+
+class Grammar:
+    """A weighted choice among forms, with all that can be computed about it.
+
+    Args:
+        forms: no sentence belongs to two of them; their weights sum to 1.
+        question_length: leading true tokens when prompted accuracy is measured; None: each row's prompt.
+        closed_form: entropy of target 1 ... T for a true start, if the sentences are too many to enumerate.
+    """
+
+    def __init__(
+        self,
+        *forms: Form,
+        question_length: int | None = None,
+        closed_form: Callable[[int], Sequence[float]] | None = None,
+    ) -> None:
+        self.forms = forms
+        self.question_length = question_length
+        self.context_length = max(len(form.columns) for form in forms) + 1  # T
+        self.weights = torch.tensor([form.weight for form in forms], dtype=torch.float64)
+        self.prompt_lengths = torch.tensor([form.prompt_length for form in forms])
+        words = [str(word) for form in forms for slot in form.columns for word in slot.words.flat]
+        self.tokenizer = WordTokenizer((PAD, BOS, EOS), tuple(dict.fromkeys(words)))
+        self._closed_form = closed_form
+        self._entropies: dict[int, tuple[float, ...]] = {}
+        self._compile()
+
+    def _compile(self) -> None:
+        """Make the tables by which one gather writes many sentences.
+
+        The words of all slots lie in a row in `_table`; a token is `_table[start + choices @ strides]`.
+        """
+        ids = {token: index for index, token in enumerate(self.tokenizer.tokens)}
+        F, C, K = len(self.forms), max(len(form.options) for form in self.forms), self.context_length + 1
+        self._options = torch.ones(F, C, dtype=torch.int64)
+        self._strides = torch.zeros(F, C, K, dtype=torch.int64)
+        self._starts = torch.zeros(F, K, dtype=torch.int64)  # 0 is where the table has its padding
+        table = [ids[PAD], ids[BOS], ids[EOS]]
+        for f, form in enumerate(self.forms):
+            names = list(form.options)
+            self._options[f, : len(names)] = torch.tensor([*form.options.values()])
+            self._starts[f, 0], self._starts[f, len(form.columns) + 1] = 1, 2
+            for k, slot in enumerate(form.columns, start=1):
+                self._starts[f, k] = len(table)
+                table += [ids[str(word)] for word in slot.words.flat]
+                for axis, name in enumerate(slot.by, start=1):
+                    self._strides[f, names.index(name), k] = math.prod(slot.words.shape[axis:])
+        self._table = torch.tensor(table)
+
+    def _write(self, forms: Tensor | int, choices: Tensor) -> Tensor:
+        places = (choices.unsqueeze(-2) @ self._strides[forms]).squeeze(-2)  # (N, T+1)
+        return self._table[self._starts[forms] + places]
+
+    def draw(self, forms: Tensor, generator: torch.Generator) -> Tensor:
+        """One random sentence for each form (N,): (N, T+1) int64 with <s>, </s> and padding."""
+        draws = torch.randint(2**62, (len(forms), self._options.shape[1]), generator=generator)
+        return self._write(forms, draws % self._options[forms])  # from 2**62 the remainders are even enough
+
+    def enumerate(self) -> tuple[Tensor, Tensor]:
+        """All sentences (N, T+1) int64 and their probabilities (N,) float64."""
+        rows, probabilities = [], []
+        for f, form in enumerate(self.forms):
+            options = [torch.arange(int(size)) for size in self._options[f]]
+            choices = torch.cartesian_prod(*options).reshape(-1, len(options))
+            rows.append(self._write(f, choices))
+            probabilities.append(torch.full((len(choices),), form.weight / len(choices), dtype=torch.float64))
+        return torch.cat(rows), torch.cat(probabilities)
+
+    def accepts(self, tokens: Sequence[int]) -> bool:
+        """Whether these ids, <s> and </s> included, are a sentence of the grammar."""
+        bos, *sentence, eos = [*tokens] if len(tokens) > 1 else (None, None)
+        if (bos, eos) != (self.tokenizer.bos, self.tokenizer.eos):
+            return False
+        words = [self.tokenizer.tokens[token] for token in sentence]
+        return any(form.accepts(words) for form in self.forms)
+
+    @property
+    def distinct(self) -> int:
+        """Number of different sentences."""
+        return sum(math.prod(form.options.values()) for form in self.forms)
+
+    @cached_property
+    def kept(self) -> NDArray[np.float64]:
+        """(T,) probability that target t is scored: neither padding nor inside the prompt."""
+        index = np.arange(1, self.context_length + 1)
+        scored = [(form.prompt_length <= index) & (index <= len(form.columns) + 1) for form in self.forms]
+        return self.weights.numpy() @ np.array(scored, dtype=np.float64)
+
+    def entropies(self, start: int) -> tuple[float, ...]:
+        """Entropy, nats, of target 1 ... T given the first `start` tokens only; 0 where nothing is scored.
+
+        The prompt always stays true: a `start` inside it counts from its end.
+        """
+        start = min(max(start, int(self.prompt_lengths.min())), self.context_length)
+        if start not in self._entropies:
+            if self._closed_form:
+                values = np.array(self._closed_form(start))
+            else:
+                rows, probabilities = self.enumerate()
+                values = conditional_entropies(rows.numpy(), probabilities.numpy(), start)
+            self._entropies[start] = tuple(np.where(self.kept > 0, values, 0.0).tolist())
+        return self._entropies[start]
+
+    def bound(self, start: int) -> float:
+        """Least possible loss, nats per scored target, if only the first `start` tokens tell the truth."""
+        return float(self.kept @ self.entropies(start) / self.kept.sum())
+
+
+def conditional_entropies(
+    rows: NDArray[np.int64], probabilities: NDArray[np.float64], start: int, pad: int = 0
+) -> NDArray[np.float64]:
+    """Entropy, nats, of token t = 1 ... T given the tokens before min(t, start), and that it is no pad.
+
+    `rows` (N, T+1) are all sentences there are, each with its probability (N,).
+    """
+    V = int(rows.max()) + 1
+    history = np.zeros(len(rows), dtype=np.int64)  # rows with one label share what is known of their past
+    entropies = []
+    for t, tokens in enumerate(rows.T[1:], start=1):
+        longer = np.unique(history * V + tokens, return_inverse=True)[1]
+        real = tokens != pad
+        p, past, now = probabilities[real], history[real], longer[real]
+        # Where the past decides the token, both masses are sums over the same rows: the ratio is exactly 1.
+        surprise = np.log(np.bincount(past, p)[past] / np.bincount(now, p)[now])
+        entropies.append(p @ surprise / p.sum())
+        if t < start:
+            history = longer
+    return np.array(entropies)
