@@ -58,7 +58,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, device: torch.device | str = "cpu") -> None:
         self.config = config
-        self.corpus = open_corpus(config.corpus)
+        self.corpus = open_corpus(config.corpus, config.decoder.context_length)
         check_fit(config, self.corpus)
         self.model = Decoder(config.decoder, seed=config.seed).to(device)
         self.optimizer = make_optimizer(self.model, config)

@@ -1,0 +1,192 @@
+"""Token x token matrices as plain numbers: what looks at what. Rows are queries, columns are keys.
+
+The component in assets/matrix draws them; nothing here knows how. Masked is never a small number: where the mask
+closes a cell, its value is None in masked scores and in weights, and `masked` says so.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from decoder.figures.style import Kind
+from decoder.model.attention import Attention
+from decoder.model.decoder import Trace
+
+LABEL_LENGTH = 14
+"""Characters of a token that a label shows; a longer one ends in an ellipsis."""
+
+GLYPHS = {" ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥", "": "∅"}
+
+Row: TypeAlias = tuple[float | None, ...]
+Numbers: TypeAlias = NDArray[np.float64]
+Booleans: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One token x token picture: queries down, keys across; not necessarily square.
+
+    `masked` is the mask in every kind. In "scores" it is still to come: all values are there and the picture only
+    marks the edge of what will be closed. In "masked_scores" and "weights" a closed cell has the value None. None in
+    an open cell means that the number is not finite. `low` and `high` are the ends of the colour scale.
+    """
+
+    title: str
+    kind: Kind
+    values: tuple[Row, ...]
+    masked: tuple[tuple[bool, ...], ...]
+    low: float
+    high: float
+    note: str = ""
+    row_sums: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        widths = {len(row) for row in (*self.values, *self.masked)}
+        if not self.values or len(self.values) != len(self.masked) or len(widths) != 1 or not max(widths):
+            raise ValueError(
+                f"values has {len(self.values)} rows and masked {len(self.masked)}, of widths {sorted(widths)}: "
+                "both need the same rows x columns, at least 1 x 1"
+            )
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(
+                f"the colour scale goes from {self.low} to {self.high}: it needs two finite ends, low < high"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(queries, keys)."""
+        return len(self.values), len(self.values[0])
+
+    @property
+    def summary(self) -> str:
+        """One sentence for somebody who does not see the picture."""
+        n_rows, n_columns = self.shape
+        closed = sum(map(sum, self.masked))
+        shown = [value for row in self.values for value in row if value is not None]
+        span = f"values from {min(shown):.4g} to {max(shown):.4g}" if shown else "no values"
+        verb = "will be masked" if self.kind == "scores" else "are masked"
+        return (
+            f"{self.title}: {n_rows} queries by {n_columns} keys, {span}; "
+            f"{closed} of {n_rows * n_columns} cells {verb}."
+        )
+
+
+def attention_matrices(
+    attention: Attention, head: int = 0, *, example: int = 0, row_sums: bool = True
+) -> tuple[Matrix, Matrix, Matrix]:
+    """Scores, masked scores and weights of one head; the first two share a colour scale symmetric around 0."""
+    scores, masked_scores, weights = (
+        stage[example, head].detach().cpu().double().numpy()  # (T, K)
+        for stage in (attention.scores, attention.masked_scores, attention.weights)
+    )
+    return stage_matrices(scores, masked_scores, weights, row_sums=row_sums)
+
+
+def stage_matrices(
+    scores: ArrayLike, masked_scores: ArrayLike, weights: ArrayLike, *, row_sums: bool = True
+) -> tuple[Matrix, Matrix, Matrix]:
+    """The same from the three stages of one head, each (queries, keys)."""
+    before, after = np.asarray(scores, np.float64), np.asarray(masked_scores, np.float64)
+    closed = np.isneginf(after)
+    reach = _largest(before, after)
+    return (
+        Matrix(
+            title="scores",
+            kind="scores",
+            values=_rows(before),
+            masked=_mask(closed),
+            low=-reach,
+            high=reach,
+            note="query · key / √width",
+        ),
+        Matrix(
+            title="masked scores",
+            kind="masked_scores",
+            values=_rows(after, closed),
+            masked=_mask(closed),
+            low=-reach,
+            high=reach,
+            note="−∞ where masked",
+        ),
+        weights_matrix(weights, closed, note="softmax of each row", row_sums=row_sums),
+    )
+
+
+def weights_matrix(
+    weights: ArrayLike, masked: ArrayLike, *, title: str = "weights", note: str = "", row_sums: bool = False
+) -> Matrix:
+    """Weights (queries, keys), coloured from 0 to 1; `masked` has the same shape, True = closed."""
+    values, closed = np.asarray(weights, np.float64), np.asarray(masked, np.bool_)
+    return Matrix(
+        title=title,
+        kind="weights",
+        values=_rows(values, closed),
+        masked=_mask(closed),
+        low=0.0,
+        high=1.0,
+        note=note,
+        row_sums=tuple(math.fsum(row) for row in values.tolist()) if row_sums else None,
+    )
+
+
+def head_thumbnails(trace: Trace, *, example: int = 0) -> tuple[tuple[Matrix, ...], ...]:
+    """The weights of every head: one row of the result per layer, one column per head."""
+    return tuple(
+        tuple(
+            weights_matrix(weights, np.isneginf(masked_scores), title=f"layer {layer}, head {head}")
+            for head, (weights, masked_scores) in enumerate(
+                zip(
+                    block.attention.weights[example].detach().cpu().double().numpy(),  # (H, T, K)
+                    block.attention.masked_scores[example].detach().cpu().double().numpy(),
+                    strict=True,
+                )
+            )
+        )
+        for layer, block in enumerate(trace.blocks)
+    )
+
+
+def token_labels(tokens: Sequence[str]) -> list[str]:
+    """`["the", "cat", "the"]` -> `["0 the", "1 cat", "2 the"]`: the index first, so that equal tokens stay distinct."""
+    return [f"{index} {visible(token)}" for index, token in enumerate(tokens)]
+
+
+def visible(token: str) -> str:
+    """A token as a short line of visible characters; still plain text, to be drawn or set with textContent."""
+    if not token:
+        return GLYPHS[""]
+    shown = "".join(GLYPHS.get(character) or _visible(character) for character in token[: LABEL_LENGTH + 1])
+    return shown if len(shown) <= LABEL_LENGTH else shown[: LABEL_LENGTH - 1] + "…"
+
+
+def _visible(character: str) -> str:
+    """Controls, formats (among them marks that turn writing around), surrogates and odd spaces become a box."""
+    return (
+        "▯"
+        if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"}
+        else character
+    )
+
+
+def _largest(*stages: Numbers) -> float:
+    """The greatest finite |score|, or 1.0 if there is none above 0: half the width of a scale around 0."""
+    return max(float(np.abs(stage[np.isfinite(stage)]).max(initial=0.0)) for stage in stages) or 1.0
+
+
+def _rows(values: Numbers, closed: Booleans | None = None) -> tuple[Row, ...]:
+    shown = np.isfinite(values) if closed is None else np.isfinite(values) & ~closed
+    return tuple(
+        tuple(value if show else None for value, show in zip(row, shows, strict=True))
+        for row, shows in zip(values.tolist(), shown.tolist(), strict=True)
+    )
+
+
+def _mask(closed: Booleans) -> tuple[tuple[bool, ...], ...]:
+    return tuple(tuple(row) for row in closed.tolist())

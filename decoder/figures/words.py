@@ -1,0 +1,145 @@
+"""Numbers as words: sentences and formulas that pages show, built from the very values they are about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+from decoder.inference.generation import GenerationStep
+from decoder.model.arithmetic import CellArithmetic
+
+
+def run_state(state: str, step: int, steps: int) -> str:
+    """Say where a training stands."""
+    if state == "waiting":
+        return "waiting for a free worker"
+    if state == "finished":
+        return f"finished: trained {steps:,} steps"
+    return f"training: step {step:,} of {steps:,}"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage without false precision."""
+    return f"{100 * share:.0f} %" if share in {0, 1} or 0.1 <= share <= 0.99 else f"{100 * share:.1f} %"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))
+
+
+def bound_formula(entropies: Sequence[float], kept: Sequence[float]) -> str:
+    """Write a least possible loss as the sum that it is: "(ln 6 + ln 8 + ln 8 + ln 5) / 24".
+
+    Args:
+        entropies: of each target, nats; where n tokens are equally likely it is ln n.
+        kept: probability that the target counts; the sum of all is the number of targets per sentence.
+    """
+    groups: dict[Fraction, list[str]] = {}
+    for entropy, probability in zip(entropies, kept, strict=True):
+        if entropy > 0 and probability > 0:
+            groups.setdefault(Fraction(probability).limit_denominator(1_000), []).append(_logarithm(entropy))
+    terms = [
+        " + ".join(names) if share == 1 else f"{share} ({' + '.join(names)})"
+        for share, names in groups.items()
+    ]
+    return f"({' + '.join(terms)}) / {sum(kept):g}" if terms else "0"
+
+
+def _logarithm(entropy: float) -> str:
+    choices = math.exp(entropy)
+    return f"ln {choices:.0f}" if math.isclose(choices, round(choices), rel_tol=1e-9) else f"{entropy:.4f}"
+
+
+def number(value: float) -> str:
+    """Return a number with four significant digits, a true minus sign, and a sign for infinity."""
+    if math.isinf(value):
+        return "−∞" if value < 0 else "∞"
+    return f"{value:.4g}".replace("-", "−")
+
+
+def score_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
+    """Spell out a score: the dot product of a query and a key, divided by the root of their width."""
+    terms = [f"({number(q)} · {number(k)})" for q, k in zip(cell.query, cell.key, strict=True)]
+    return "\n".join(
+        [
+            f"score({row}, {column}) = query {row} · key {column} / √{len(cell.query)}",
+            f"= [{' + '.join(terms)}] / {number(cell.divisor)}",
+            f"= {number(cell.dot)} / {number(cell.divisor)}",
+            f"= {number(cell.score)}",
+        ]
+    )
+
+
+def mask_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
+    """Say what the mask does to the cell."""
+    place = f"masked score({row}, {column})"
+    if math.isinf(cell.masked_score):
+        return f"{place} = −∞, because key {column} comes later than query {row}"
+    when = "is the query itself" if column == row else "comes earlier" if column < row else "comes later, but is not masked"
+    return f"{place} = {number(cell.masked_score)}, unchanged: key {column} {when}"
+
+
+def weight_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
+    """Spell out the softmax of the row at this cell."""
+    powers = " + ".join(f"e^{number(score)}" for score in cell.row)
+    return "\n".join(
+        [
+            f"weight({row}, {column}) = e^{number(cell.masked_score)} / ({powers})",
+            f"= {number(cell.exponentials[column])} / {number(cell.total)}",
+            f"= {number(cell.weight)}",
+        ]
+    )
+
+
+def mask_sentence(T: int, *, masked: bool, layer: int, head: int) -> str:
+    """Say what the three matrices of the causal mask show, by counting."""
+    where = f"Layer {layer}, head {head}: {T} tokens make {T * T} pairs."
+    if not masked:
+        return f"{where} Without the mask all of them are open: every token may read what comes after it."
+    closed = T * (T - 1) // 2
+    return (
+        f"{where} {closed} of them, those above the diagonal, would let a token look ahead; the mask sets their "
+        f"scores to −∞ and the softmax turns them into exactly 0. The other {T * T - closed} are open, "
+        "and each row of weights adds up to 1."
+    )
+
+
+def attention_sentence(
+    labels: Sequence[str], weights: Sequence[Sequence[float]], row: int, layer: int, head: int
+) -> str:
+    """Say where one token looks most, and how spread its attention is."""
+    looks = weights[row]
+    most = max(range(len(looks)), key=looks.__getitem__)
+    entropy = -math.fsum(weight * math.log(weight) for weight in looks if weight > 0)
+    return (
+        f"In layer {layer}, head {head}, token {labels[row]} looks most at {labels[most]}, with weight "
+        f"{number(looks[most])}. Its attention is spread as over {math.exp(entropy):.1f} equally strong places."
+    )
+
+
+def generation_sentence(step: GenerationStep, index: int, count: int, picked: str) -> str:
+    """Say what one step of generation did."""
+    seen = len(step.tokens) - step.window_start
+    sentences = [
+        f"Step {index} of {count}: the decoder sees {seen} token{'s' * (seen > 1)} and gives “{picked}” "
+        f"a probability of {percent(step.model_probabilities[step.picked].item())}, that is "
+        f"{number(step.log_probability)} nats."
+    ]
+    if step.window_start:
+        sentences.append(
+            f"The text has {len(step.tokens)} tokens and the context holds {seen}: the first {step.window_start} "
+            "are out of sight."
+        )
+    return " ".join(sentences)
+
+
+def lane_sentence(name: str, step: int, loss: float, floor: float | None, valid_share: float | None) -> str:
+    """Say how good a decoder is: its loss against the floor, and how much of what it writes is valid."""
+    sentence = f"After {step:,} updates {name} has a loss of {number(loss)} nats per token with the true history"
+    if floor:
+        sentence += f", {100 * (loss / floor - 1):.0f} % above the floor of {number(floor)}"
+    if valid_share is None:
+        return f"{sentence}."
+    return f"{sentence}; of the sentences that it writes by itself, {percent(valid_share)} are valid."
