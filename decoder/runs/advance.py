@@ -17,7 +17,6 @@ from decoder.training.trainer import Trainer, TrainingDivergedError
 
 QUANTUM_SECONDS = 0.25
 HELD_RUNS = 16
-EVALUATION_SHARE = 1 / 3  # of the time spent in updates
 
 
 class Progress(NamedTuple):
@@ -86,7 +85,6 @@ class _Training:
         self.trainer = Trainer(config)
         self.snapshot_steps = snapshot_steps(config.steps)
         self.owed: list[tuple[int, Decoder]] = []
-        self.evaluation_seconds = 0.0
 
     @property
     def trained(self) -> bool:
@@ -106,7 +104,7 @@ class _Training:
                 config = self.trainer.config
                 self.owed.append(
                     (0, Decoder(config.decoder, seed=config.seed))
-                )  # untrained, also after updates
+                )  # as it was before this update
             history.updates.append(self.trainer.advance())
             if self.trainer.step in self.snapshot_steps:
                 self._take_snapshot(history)
@@ -114,28 +112,30 @@ class _Training:
                 break
 
     def _evaluate_owed(self, history: History) -> None:
-        began = time.perf_counter()
         for step, model in self.owed:
-            history.evaluations[step] = evaluate(model, self.trainer.corpus)
+            evaluation = evaluate(model, self.trainer.corpus)
+            if not math.isfinite(evaluation.true_history_loss + evaluation.own_history_loss):
+                raise self._diverged(f"the held-out loss is no longer finite after step {step}")
+            history.evaluations[step] = evaluation
         self.owed.clear()
-        self.evaluation_seconds += time.perf_counter() - began
 
     def _take_snapshot(self, history: History) -> None:
         step, model = self.trainer.step, self.trainer.model
         if not all(weight.isfinite().all() for weight in model.parameters()):
-            raise TrainingDivergedError(
-                f"the weights are no longer finite after step {step}: "
-                f"choose a learning rate below {self.trainer.config.learning_rate:g}"
-            )
+            raise self._diverged(f"the weights are no longer finite after step {step}")
         history.snapshots[step] = checkpoint.save(model)
-        if self.trained or 0 < self.evaluation_seconds <= EVALUATION_SHARE * self.trainer.seconds:
-            self.owed.append((step, model))
+        self.owed.append((step, model))
+
+    def _diverged(self, what: str) -> TrainingDivergedError:
+        return TrainingDivergedError(
+            f"{what}: choose a learning rate below {self.trainer.config.learning_rate:g}"
+        )
 
 
 def snapshot_steps(steps: int) -> frozenset[int]:
-    """Return the steps at which weights are kept: dense at the start, then 25 at most, and the last."""
-    interval = 20 * math.ceil(steps / 500)
-    wanted = (0, 1, 2, 5, 10, 20, *range(interval, steps, interval))
+    """Return the steps at which a decoder is kept and evaluated: dense at the start, at most 20, and the last."""
+    interval = 20 * math.ceil(steps / 300)
+    wanted = (0, 5, 10, 20, 40, *range(interval, steps, interval))
     return frozenset({step for step in wanted if step < steps} | {steps})
 
 

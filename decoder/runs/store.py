@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import sqlite3
 import struct
 import time
 from dataclasses import dataclass, field
@@ -228,14 +229,16 @@ class Store:
             .order_by(_runs.c.updated)
             .limit(1)
         )
-        with self._engine.connect() as connection:  # looking takes no lock, and workers look often
-            run_id = connection.scalar(longest)
-        if run_id is None:
-            return None
-        take = sql.update(_runs).where(_runs.c.id == run_id, _runs.c.state == "waiting")
-        with self._engine.begin() as connection:
-            taken = connection.execute(take.values(state="training", worker=worker, updated=time.time()))
-        return run_id if taken.rowcount else None
+        while True:
+            with self._engine.connect() as connection:  # looking takes no lock, and workers look often
+                run_id: str | None = connection.scalar(longest)
+            if run_id is None:
+                return None
+            take = sql.update(_runs).where(_runs.c.id == run_id, _runs.c.state == "waiting")
+            with self._engine.begin() as connection:
+                taken = connection.execute(take.values(state="training", worker=worker, updated=time.time()))
+            if taken.rowcount:  # else somebody was faster: look for the next one
+                return run_id
 
     def release(self, worker: int | None = None) -> None:
         """Let the runs of a worker that is no more wait for another one; None: those of all workers."""
@@ -346,10 +349,21 @@ def open_store(url: str | None = None) -> Store:
         ) from error
 
 
-def _configure(connection: Any, _record: Any) -> None:
-    """Set up a new SQLite connection: readers never wait for writers, and a lost power line loses seconds at most."""
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+def _configure(connection: sqlite3.Connection, _record: Any) -> None:
+    """Set up a new connection: readers never wait for writers, and a power cut costs the last moments only."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            break
+        except (
+            sqlite3.OperationalError
+        ):  # a new file becomes WAL once; who loses that race is not made to wait
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
 
 
 def _check_schema(engine: sql.Engine) -> None:

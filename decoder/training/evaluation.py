@@ -15,7 +15,8 @@ from decoder.training.loss import loss_by_position, mean_loss, next_token_loss, 
 from decoder.training.rollout import continue_rows, free_running, teacher_forced
 
 SAMPLES = 256
-PROMPTS = 128
+PROMPTS = 64
+OWN_HISTORIES = 64  # rows of the own-history loss: a rollout costs several passes
 
 
 class Evaluation(NamedTuple):
@@ -43,7 +44,7 @@ def evaluate(model: Decoder, corpus: Corpus, seed: int = 0) -> Evaluation:
     losses = token_losses(teacher_forced(model, batch).logits, batch)
     return Evaluation(
         true_history_loss=mean_loss(losses, batch).item(),
-        own_history_loss=own_history_loss(model, batch),
+        own_history_loss=own_history_loss(model, batch[:OWN_HISTORIES]),
         loss_per_position=loss_by_position(losses, batch),
         valid_share=valid_share(model, corpus, seed) if corpus.has_grammar else None,
         prompted_accuracy=prompted_accuracy(model, corpus) if corpus.has_grammar else None,

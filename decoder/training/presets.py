@@ -50,7 +50,7 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "ibm": Recipe(steps=200, learning_rate=6e-3),
-        "story": Recipe(steps=200, learning_rate=6e-3),
+        "story": Recipe(steps=200, learning_rate=5e-3),
         "ibm-long": Recipe(steps=300, learning_rate=3e-3),
         "alphabet": Recipe(steps=400, learning_rate=3e-3),
         "count": Recipe(steps=800, learning_rate=3e-3),
