@@ -41,14 +41,18 @@ class DecoderConfig:
         for name in ("vocab_size", "context_length", "n_layers", "n_heads", "d_model"):
             _require_whole(name, getattr(self, name), 1)
         if self.vocab_size < 2:
-            raise ValueError("the vocabulary has 1 token: there is nothing to predict, use a text with at least 2")
+            raise ValueError(
+                "the vocabulary has 1 token: there is nothing to predict, use a text with at least 2"
+            )
         if self.d_model % self.n_heads:
             raise ValueError(
                 f"d_model {self.d_model} cannot be shared by {self.n_heads} heads: "
                 f"choose a multiple of {self.n_heads}"
             )
         if self.positions == "sinusoidal" and self.d_model % 2:
-            raise ValueError(f"sinusoidal positions come in pairs and d_model is {self.d_model}: choose an even one")
+            raise ValueError(
+                f"sinusoidal positions come in pairs and d_model is {self.d_model}: choose an even one"
+            )
         _require_choice("positions", self.positions, Positions)
 
     @property
@@ -132,7 +136,9 @@ class TrainConfig:
             ("steps", self.steps, MAX_STEPS),
         ):
             if value > limit:
-                raise ValueError(f"this training asks for {value:,} {name}; at most {limit:,} are allowed: choose fewer")
+                raise ValueError(
+                    f"this training asks for {value:,} {name}; at most {limit:,} are allowed: choose fewer"
+                )
 
     def to_json(self) -> str:
         """One canonical line: equal configurations give equal text."""

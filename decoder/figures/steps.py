@@ -33,8 +33,10 @@ def newest_row(step: GenerationStep) -> tuple[Matrix, list[str]]:
     blocks = step.passes[-1].blocks
     rows = torch.cat([block.attention.weights[0, :, -1] for block in blocks])  # (layers * H, K)
     names = [
-        f"layer {layer}, head {head}"
+        f"L{layer} H{head}"
         for layer, block in enumerate(blocks)
         for head in range(block.attention.weights.shape[1])
     ]
-    return weights_matrix(rows, torch.zeros_like(rows, dtype=torch.bool), title="attention of this step"), names
+    return weights_matrix(
+        rows, torch.zeros_like(rows, dtype=torch.bool), title="attention of this step"
+    ), names

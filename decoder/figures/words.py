@@ -19,9 +19,17 @@ def run_state(state: str, step: int, steps: int) -> str:
     return f"training: step {step:,} of {steps:,}"
 
 
-def percent(share: float) -> str:
-    """Return a share as a percentage without false precision."""
-    return f"{100 * share:.0f} %" if share in {0, 1} or 0.1 <= share <= 0.99 else f"{100 * share:.1f} %"
+def percent(probability: float) -> str:
+    """Return a share as a percentage with as many digits as it can bear: "93 %", "4.1 %", "0.32 %", "< 0.01 %"."""
+    hundred = 100 * probability
+    if probability in {0, 1}:
+        return f"{hundred:.0f} %"
+    if hundred < 0.01:
+        return "< 0.01 %"
+    if hundred > 99.99:
+        return "> 99.99 %"
+    digits = 2 if hundred < 0.95 or hundred > 99.5 else 1 if hundred < 9.5 or hundred > 98.5 else 0
+    return f"{hundred:.{digits}f} %"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -77,7 +85,13 @@ def mask_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
     place = f"masked score({row}, {column})"
     if math.isinf(cell.masked_score):
         return f"{place} = −∞, because key {column} comes later than query {row}"
-    when = "is the query itself" if column == row else "comes earlier" if column < row else "comes later, but is not masked"
+    when = (
+        "is the query itself"
+        if column == row
+        else "comes earlier"
+        if column < row
+        else "comes later, but is not masked"
+    )
     return f"{place} = {number(cell.masked_score)}, unchanged: key {column} {when}"
 
 
@@ -123,9 +137,11 @@ def generation_sentence(step: GenerationStep, index: int, count: int, picked: st
     """Say what one step of generation did."""
     seen = len(step.tokens) - step.window_start
     sentences = [
-        f"Step {index} of {count}: the decoder sees {seen} token{'s' * (seen > 1)} and gives “{picked}” "
-        f"a probability of {percent(step.model_probabilities[step.picked].item())}, that is "
-        f"{number(step.log_probability)} nats."
+        (
+            f"Step {index} of {count}: the decoder sees {seen} token{'s' * (seen > 1)} and gives “{picked}” "
+            f"a probability of {percent(step.model_probabilities[step.picked].item())}, that is "
+            f"{number(step.log_probability)} nats."
+        )
     ]
     if step.window_start:
         sentences.append(
@@ -137,7 +153,9 @@ def generation_sentence(step: GenerationStep, index: int, count: int, picked: st
 
 def lane_sentence(name: str, step: int, loss: float, floor: float | None, valid_share: float | None) -> str:
     """Say how good a decoder is: its loss against the floor, and how much of what it writes is valid."""
-    sentence = f"After {step:,} updates {name} has a loss of {number(loss)} nats per token with the true history"
+    sentence = (
+        f"After {step:,} updates {name} has a loss of {number(loss)} nats per token with the true history"
+    )
     if floor:
         sentence += f", {100 * (loss / floor - 1):.0f} % above the floor of {number(floor)}"
     if valid_share is None:

@@ -92,7 +92,7 @@ def _steps(
 ) -> Iterator[GenerationStep]:
     typed, context = len(tokens), model.config.context_length
     generator = generator_for(sampling.seed, 0, "generation")
-    cache = KeyValueCache(model.config, 1, model.device) if model.config.causal else None
+    cache = KeyValueCache(model.config, 1, model.device, model.dtype) if model.config.causal else None
     passes: list[Trace] = []
     for _ in range(max_new_tokens):
         window_start = max(0, len(tokens) - context)

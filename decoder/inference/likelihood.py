@@ -20,7 +20,9 @@ def log_probabilities(model: Decoder, tokens: Tensor | Sequence[int]) -> Tensor:
     """
     ids = torch.as_tensor(tokens, device=model.device)
     if ids.ndim != 1 or len(ids) < 2:
-        raise ValueError(f"{ids.numel()} tokens were given: a conditional probability needs at least 2 in a row")
+        raise ValueError(
+            f"{ids.numel()} tokens were given: a conditional probability needs at least 2 in a row"
+        )
     log_p = model.trace(ids[None, :-1]).logits[0].log_softmax(dim=-1)  # (T-1, V)
     return log_p.gather(-1, ids[1:, None]).squeeze(-1)
 

@@ -35,4 +35,7 @@ def draw(probabilities: Tensor, generator: torch.Generator | None = None) -> Ten
     """
     running = probabilities.double().cumsum(dim=-1)
     uniform = torch.rand(len(running), 1, dtype=torch.float64, generator=generator).to(running.device)
-    return torch.searchsorted(running, uniform * running[:, -1:], right=True).squeeze(-1)
+    ids = torch.searchsorted(running, uniform * running[:, -1:], right=True).squeeze(-1)
+    return ids.clamp(
+        max=probabilities.shape[-1] - 1
+    )  # after a diverged training all are nan: its loss says so

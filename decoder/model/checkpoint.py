@@ -39,7 +39,7 @@ def load(file: bytes) -> Decoder:
     model = Decoder(config)
     try:
         weights = safetensors.torch.load(file)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError) as error:  # KeyError: a type that torch has no name for
         raise ValueError(f"this is no whole safetensors file: {error}") from error
     load_weights(model, weights)
     return model
@@ -85,6 +85,8 @@ def _read_config(file: bytes) -> dict[str, Any]:
 def _require_room(config: DecoderConfig, file: bytes) -> None:
     """Refuse a configuration whose decoder cannot be in the file, before anything is allocated for it."""
     if config.context_length > MAX_CONTEXT:  # the mask is not in the file and grows with the square
-        raise ValueError(f"the decoder sees {config.context_length:,} positions; at most {MAX_CONTEXT} are taken")
+        raise ValueError(
+            f"the decoder sees {config.context_length:,} positions; at most {MAX_CONTEXT} are taken"
+        )
     if config.n_layers > MAX_FILE_LAYERS or 4 * config.n_parameters > len(file):
         raise ValueError("the file describes a decoder that is larger than the file itself")

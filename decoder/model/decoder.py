@@ -155,13 +155,16 @@ class Decoder(nn.Module):
         """Where the weights are."""
         return self.token_table.weight.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
+        return self.token_table.weight.dtype
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits (B, T, V) of tokens (B, T)."""
         return self.trace(tokens).logits
 
-    def trace(
-        self, tokens: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None
-    ) -> Trace:
+    def trace(self, tokens: Tensor, mask: Tensor | None = None, cache: KeyValueCache | None = None) -> Trace:
         """Carry tokens through the decoder and return every stage of every layer.
 
         Args:

@@ -102,7 +102,9 @@ def continue_rows(
     context = model.config.context_length
     own_columns = (~forced[:, 1:]).any(dim=0).nonzero()
     first = int(own_columns[0]) + 1 if len(own_columns) else tokens.shape[1]
-    cache = KeyValueCache(model.config, len(tokens), model.device, model.dtype) if model.config.causal else None
+    cache = (
+        KeyValueCache(model.config, len(tokens), model.device, model.dtype) if model.config.causal else None
+    )
     for column in range(first, tokens.shape[1]):
         if cache is not None and column <= context:
             trace = model.trace(tokens[:, cache.length : column], cache=cache)

@@ -1,0 +1,62 @@
+"""The Decoder Explorer: watch small decoder-only transformers being trained and used.
+
+This file is the frame: the server that starts and stops the workers, the settings that all pages share,
+and the navigation. Run it with: streamlit run app.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import streamlit as st
+from starlette.middleware import Middleware
+from streamlit.runtime.pages_manager import PagesManager
+
+from decoder.runs import Workers, open_store
+from decoder.training.presets import preset
+from pages.ui import session
+from pages.ui.headers import SecurityHeaders
+
+ASSETS = Path(__file__).parent / "assets"
+PAGES = {
+    "": [
+        st.Page("pages/lecture/start.py", title="Start", icon=":material/play_circle:", default=True),
+    ],
+    "The lecture": [
+        st.Page("pages/lecture/causal_mask.py", title="Causal mask", icon=":material/grid_on:"),
+        st.Page("pages/lecture/attention.py", title="Attention", icon=":material/visibility:"),
+        st.Page("pages/lecture/training.py", title="Training", icon=":material/show_chart:"),
+        st.Page("pages/lecture/generation.py", title="Generation", icon=":material/edit_note:"),
+    ],
+}
+
+
+@asynccontextmanager
+async def lifespan(_app: st.App) -> AsyncIterator[None]:
+    """Keep the workers as long as the server, and let the first decoder train before anybody comes."""
+    # Until somebody has opened the first page, Streamlit would take the folder pages/ for its own old kind
+    # of pages, and answer a deep link with "page not found".
+    PagesManager.uses_pages_directory = False
+    store = await asyncio.to_thread(open_store)
+    store.request(preset(session.FIRST_CORPUS))
+    with Workers(store, count=session.WORKERS):
+        yield
+
+
+def frame() -> None:
+    """Draw what all pages share, then the page."""
+    # Before the navigation: a page's own icon would be fetched from another host as the tab's icon.
+    st.set_page_config(page_title="Decoder Explorer", page_icon=ASSETS / "favicon.png", layout="wide")
+    page = st.navigation(PAGES)
+    st.html(ASSETS / "app.css")
+    session.choose(with_mode=page.url_path != "training")
+    page.run()
+
+
+app = st.App(__file__, lifespan=lifespan, middleware=[Middleware(SecurityHeaders)])
+
+if __name__ == "__main__":  # Streamlit runs this very file, under this name, for every visitor
+    frame()

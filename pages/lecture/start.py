@@ -1,0 +1,35 @@
+"""Start: a decoder that is learning to write right now, and what it wrote before it had learned anything."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from decoder import train
+from decoder.training.evaluation import write_sentences
+from pages.ui import furniture, lanes, session
+
+SENTENCES = 3
+
+furniture.head(
+    "Watch a decoder learn to write",
+    "A language model begins as noise. What changes while it is trained?",
+)
+exploration = session.explore()
+now = furniture.strip(exploration)
+
+lanes.live_curves([exploration], key="start")
+
+st.markdown("**It wrote this before training**")
+lanes.sentences(exploration, session.at_step(exploration.run_id, 0), SENTENCES)
+st.markdown(f"**It writes this now**, {now.state}")
+lanes.sentences(exploration, now, SENTENCES)
+
+lanes.say_how_good([exploration], [session.evaluation(exploration.run_id, now.step)])
+
+left, right = st.columns(2)
+if left.button("Let it finish my sentence", type="primary", icon=":material/edit_note:", width="stretch"):
+    st.switch_page("pages/lecture/generation.py")
+if right.button("See why it cannot look ahead", icon=":material/grid_on:", width="stretch"):
+    st.switch_page("pages/lecture/causal_mask.py")
+
+furniture.show_code(train, write_sentences)

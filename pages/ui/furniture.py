@@ -1,0 +1,121 @@
+"""What every page stands in: its head, the strip that names the decoder, sentences, and the code behind a picture."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+
+from decoder.figures.style import NAMES
+from decoder.figures.words import run_state
+from pages.ui import session
+from pages.ui.session import Exploration, Snapshot
+
+POLL_SECONDS = 0.5
+RUNNING = {"waiting", "training"}
+
+
+def head(title: str, question: str) -> None:
+    """Show the page's title and the one question that it answers."""
+    st.title(title)
+    st.markdown(f"##### {question}")
+
+
+def say(*sentences: str) -> None:
+    """Say what is to be seen, in sentences made from the actual numbers; plain text, so any token is safe."""
+    with st.container(border=True):
+        st.caption("What you see")
+        st.text(" ".join(sentences))
+
+
+def show_code(*functions: Callable[..., Any] | type) -> None:
+    """Offer the source of the very functions that computed the page."""
+    with st.expander("The code that computes this"):
+        for function in functions:
+            st.code(inspect.getsource(inspect.unwrap(function)), language="python")
+
+
+def live(draw: Callable[[], None], *, running: bool) -> None:
+    """Draw, and while something runs draw again twice a second; nothing polls once it has ended."""
+    st.fragment(draw, run_every=POLL_SECONDS if running else None)()
+
+
+def strip(exploration: Exploration) -> Snapshot:
+    """Name the decoder that the page looks at, and return it as it is now, or as it was at the chosen step.
+
+    While it trains the strip follows it; afterwards a slider moves through its snapshots.
+    """
+    run_id = exploration.run_id
+    with st.container(border=True, key="strip"):
+        _headline(exploration)
+        refuse_failed(exploration)
+        finished = exploration.run.state == "finished"
+        snapshot = session.newest(run_id)
+        follow([exploration], drawn=[snapshot])
+        if finished:
+            snapshot = session.at_step(run_id, _playhead(run_id))
+    if snapshot is None:
+        st.stop()
+    if not snapshot.step:
+        st.info("This decoder is untrained: whatever it shows is noise.", icon=":material/casino:")
+    return snapshot
+
+
+def refuse_failed(exploration: Exploration) -> None:
+    """End the page with the reason if the training failed."""
+    run = exploration.run
+    if run.state == "failed":
+        session.refuse(ValueError(f"the training failed: {run.error}"))
+
+
+def any_running(explorations: Sequence[Exploration]) -> bool:
+    """Whether one of these trainings goes on."""
+    return any(exploration.run.state in RUNNING for exploration in explorations)
+
+
+def follow(explorations: Sequence[Exploration], *, drawn: Sequence[Snapshot | None]) -> None:
+    """Show how far trainings are; draw the page again when they end, or first become worth looking at.
+
+    Args:
+        explorations: the trainings.
+        drawn: the decoders that the page shows now, None where there is none yet.
+    """
+    running = any_running(explorations)
+    noise = any(snapshot is None or not snapshot.step for snapshot in drawn)
+
+    def progress() -> None:
+        if not running:
+            return
+        runs = [exploration.run for exploration in explorations]
+        for exploration, run in zip(explorations, runs, strict=True):
+            text = f"{NAMES[exploration.meaning]}: {run_state(run.state, run.step, run.config.steps)}"
+            st.progress(run.step / run.config.steps, text=text)
+        ended = not any(run.state in RUNNING for run in runs)
+        if ended or (noise and all(run.step >= session.FIRST_USEFUL_STEP for run in runs)):
+            st.rerun()
+
+    live(progress, running=running)
+
+
+def _headline(exploration: Exploration) -> None:
+    shape = exploration.config.decoder
+    st.markdown(
+        f"**{exploration.corpus.name}** · {NAMES[exploration.meaning]} · {shape.n_layers} layers × "
+        f"{shape.n_heads} heads, width {shape.d_model} · {shape.n_parameters:,} parameters · "
+        f"seed {exploration.config.seed}"
+    )
+
+
+def _playhead(run_id: str) -> int:
+    steps = session.store().snapshots(run_id)
+    return int(
+        st.select_slider(
+            "Look at it after so many updates",
+            options=steps,
+            value=steps[-1],
+            key=f"step of {run_id}",
+            persist_state="session",
+        )
+    )

@@ -1,0 +1,192 @@
+"""Every token x token matrix of the app: one canvas component (assets/matrix), given a typed Python face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import streamlit as st
+
+from decoder.figures import style
+from decoder.figures.matrices import Matrix
+from pages.ui.choice import Choice, nothing, whole_numbers
+
+_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "matrix"
+
+_component = st.components.v2.component(
+    "decoder_matrix",
+    html='<div class="root"></div>',
+    css=(_ASSETS / "matrix.css").read_text(encoding="utf-8"),
+    js=(_ASSETS / "matrix.js").read_text(encoding="utf-8"),
+)
+
+
+class Cell(NamedTuple):
+    """One chosen cell."""
+
+    panel: int
+    row: int
+    column: int
+
+
+class Head(NamedTuple):
+    """One chosen thumbnail."""
+
+    layer: int
+    head: int
+
+
+def matrices(
+    panels: Sequence[Matrix],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    key: str,
+    size: Literal["large", "small"] = "large",
+    selected: Cell | tuple[int, int, int] | None = None,
+    press: bool = False,
+    bright_row: int | None = None,
+    marks: Sequence[tuple[int, int]] = (),
+    mark_name: str = "",
+    axes: tuple[str, str] = ("this token looks …", "… at this token"),
+    caption: str = "",
+) -> Cell | None:
+    """Linked matrices of one shape, side by side; what is pointed at in one is outlined in all.
+
+    Args:
+        panels: the matrices, left to right.
+        rows: labels of the queries, `token_labels(...)`; drawn as plain text, so any text is safe.
+        columns: labels of the keys.
+        key: Streamlit key, unique in a run.
+        size: "small" for a matrix beside other things: small cells, no numbers in them.
+        selected: the cell that is selected until somebody chooses another; a changed value overrides the choice.
+        press: a click or Enter presses a cell instead of selecting it; it is returned in one run only.
+        bright_row: keep this row as it is and fade the others.
+        marks: (row, column) of cells that get a small corner in every panel; the legend says `mark_name`.
+        mark_name: what a mark means.
+        axes: what the rows and the columns are.
+        caption: a line under the panels.
+
+    Returns:
+        The selected cell, or the pressed one in the one run after it was pressed, else None.
+
+    Raises:
+        ValueError: if the panels or labels differ in shape.
+    """
+    shape = (len(rows), len(columns))
+    for panel in panels:
+        if panel.shape != shape:
+            raise ValueError(
+                f"“{panel.title}” has {panel.shape[0]} x {panel.shape[1]} cells and there are {shape[0]} x {shape[1]} "
+                "labels: give one label per row and column"
+            )
+    limits = (len(panels), *shape)
+    state = Choice(key, selected, limits)
+    result = _component(
+        key=key,
+        data={
+            "view": "matrices",
+            "panels": [_panel(panel) for panel in panels],
+            "rows": list(rows),
+            "columns": list(columns),
+            "size": size,
+            "press": press,
+            "selected": None if press else state.place,
+            "turn": state.turn,
+            "bright_row": bright_row if bright_row is not None and 0 <= bright_row < len(rows) else None,
+            "marks": [list(mark) for mark in marks],
+            "mark_name": mark_name,
+            "axes": list(axes),
+            "caption": caption,
+            "looks": _looks(),
+        },
+        on_chosen_change=nothing,
+        on_pressed_change=nothing,
+    )
+    chosen = whole_numbers(result.pressed, limits) if press else state.place
+    return Cell(*chosen) if chosen else None
+
+
+def thumbnails(
+    heads: Sequence[Sequence[Matrix]],
+    *,
+    key: str,
+    selected: Head | tuple[int, int] | None = None,
+    caption: str = "",
+) -> Head | None:
+    """One small picture per head, a line per layer; a click or Enter chooses one.
+
+    Args:
+        heads: `head_thumbnails(trace)`, layers x heads; the titles are their names.
+        key: Streamlit key, unique in a run.
+        selected: (layer, head) until somebody chooses another; a changed value overrides the choice.
+        caption: a line under the pictures.
+
+    Returns:
+        The chosen head, or None.
+    """
+    state = Choice(key, selected, (len(heads), max(map(len, heads), default=0)))
+    _component(
+        key=key,
+        data={
+            "view": "thumbnails",
+            "layers": [[_thumbnail(head) for head in layer] for layer in heads],
+            "selected": state.place,
+            "turn": state.turn,
+            "caption": caption,
+            "looks": _looks(),
+        },
+        on_chosen_change=nothing,
+        on_pressed_change=nothing,
+    )
+    return Head(*state.place) if state.place else None
+
+
+def _panel(matrix: Matrix) -> dict[str, Any]:
+    return {
+        "title": matrix.title,
+        "note": matrix.note,
+        "kind": matrix.kind,
+        "low": matrix.low,
+        "high": matrix.high,
+        "values": [[None if value is None else _short(value) for value in row] for row in matrix.values],
+        "masked": [[int(closed) for closed in row] for row in matrix.masked],
+        "row_sums": matrix.row_sums and [_short(total) for total in matrix.row_sums],
+        "summary": matrix.summary,
+    }
+
+
+def _thumbnail(matrix: Matrix) -> dict[str, Any]:
+    """Steps of the colour scale, 0 to 255, and -1 for a masked cell: all that 70 pixels can show."""
+    span = matrix.high - matrix.low
+    return {
+        "title": matrix.title,
+        "kind": matrix.kind,
+        "steps": [
+            [
+                -1 if value is None else round(255 * min(max((value - matrix.low) / span, 0), 1))
+                for value in row
+            ]
+            for row in matrix.values
+        ],
+    }
+
+
+def _short(value: float) -> float:
+    """Seven significant digits: what a float32 holds, and more than the picture prints."""
+    return float(f"{value:.7g}")
+
+
+def _looks() -> dict[str, Any]:
+    return {
+        appearance: {
+            "weights": style.WEIGHTS,
+            "scores": theme.scores,
+            "muted": theme.muted,
+            "masked": theme.masked,
+            "hatch": theme.hatch,
+            "sign": theme.sign,
+        }
+        for appearance, theme in style.THEMES.items()
+    }

@@ -1,0 +1,54 @@
+"""Walk through steps: back, forward, play. The step is shown again and again without touching the rest of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+SECONDS_PER_STEP = 0.9
+
+
+def walk(count: int, show: Callable[[int], None], *, key: str) -> None:
+    """Let the visitor choose one of `count` steps (from 1), by slider, buttons or playing, and show it."""
+    state = st.session_state
+    playing = state.get(f"{key} plays", False)
+
+    def fragment() -> None:
+        if playing and not state.pop(f"{key} touched", False):
+            state[key] = min(state.get(key, 1) + 1, count)
+        if state.get(key, 1) > count:
+            state[key] = count
+        _controls(count, key, playing=playing)
+        if playing and state[key] == count:
+            state[f"{key} plays"] = False
+        show(state[key])
+        if state.get(f"{key} plays", False) != playing:
+            st.rerun()
+
+    st.fragment(fragment, run_every=SECONDS_PER_STEP if playing else None)()
+
+
+def _controls(count: int, key: str, *, playing: bool) -> None:
+    state = st.session_state
+
+    def go(step: int) -> None:
+        state[key], state[f"{key} touched"] = step, True
+
+    def toggle() -> None:
+        state[f"{key} plays"], state[f"{key} touched"] = not playing, True
+        if state[key] == count:
+            state[key] = 1
+
+    step = state.setdefault(key, 1)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.button(
+            "Back", key=f"{key} back", on_click=go, args=(step - 1,), disabled=step == 1, width="content"
+        )
+        st.button(
+            "Next", key=f"{key} next", on_click=go, args=(step + 1,), disabled=step == count, width="content"
+        )
+        label = "Stop" if playing else "Play"
+        st.button(label, key=f"{key} play", on_click=toggle, type="primary", width="content")
+        if count > 1:
+            st.slider("Step", 1, count, key=key)
