@@ -179,9 +179,10 @@ class Decoder(nn.Module):
         T = tokens.shape[1]
         past = 0 if cache is None else cache.length
         K = past + T
-        if K > self.config.context_length:
+        context_length = self.config.context_length
+        if context_length < K:
             raise ValueError(
-                f"the sequence has {K} tokens; this decoder sees {self.config.context_length}: "
+                f"the sequence has {K} tokens; this decoder sees {context_length}: "
                 "shorten it or choose a larger context"
             )
         if cache is not None and self.default_mask is None:

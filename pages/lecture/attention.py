@@ -18,7 +18,7 @@ furniture.head(
     "Where does each token look, and does every head look at the same places?",
 )
 exploration = session.explore()
-snapshot = furniture.strip(exploration)
+snapshot = furniture.require(furniture.strip(exploration))
 sentence = choose_sentence(exploration.corpus, snapshot.model)
 T = len(sentence.tokens)
 trace = snapshot.model.trace(sentence.ids)

@@ -17,7 +17,7 @@ furniture.head(
     "All tokens are processed at once. What keeps a token from reading the answer that stands after it?",
 )
 exploration = session.explore()
-snapshot = furniture.strip(exploration)
+snapshot = furniture.require(furniture.strip(exploration))
 sentence = choose_sentence(exploration.corpus, snapshot.model)
 T = len(sentence.tokens)
 masked = st.toggle(

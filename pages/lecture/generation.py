@@ -25,7 +25,7 @@ furniture.head(
     "A decoder only ever predicts one next token. How does a sentence come out of that?",
 )
 exploration = session.explore()
-snapshot = furniture.strip(exploration)
+snapshot = furniture.require(furniture.strip(exploration))
 tokenizer = exploration.corpus.tokenizer
 
 prompt = st.text_input(

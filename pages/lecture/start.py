@@ -15,9 +15,10 @@ furniture.head(
     "A language model begins as noise. What changes while it is trained?",
 )
 exploration = session.explore()
-now = furniture.strip(exploration)
+snapshot = furniture.strip(exploration)
 
 lanes.live_curves([exploration], key="start")
+now = furniture.require(snapshot)
 
 st.markdown("**It wrote this before training**")
 lanes.sentences(exploration, session.at_step(exploration.run_id, 0), SENTENCES)

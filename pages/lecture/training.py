@@ -9,6 +9,7 @@ from decoder.figures.style import NAMES
 from pages.ui import furniture, lanes, session
 
 SENTENCES = 4
+MOST_SENTENCES = 50
 
 furniture.head(
     "Training",
@@ -42,9 +43,7 @@ with st.container(border=True, key="strip"):
 
 lanes.live_curves(both, key="lanes", shares=True, seconds=seconds)
 furniture.live(lambda: lanes.scores(both), running=furniture.any_running(both))
-snapshots = [snapshot for snapshot in drawn if snapshot is not None]
-if len(snapshots) < len(both):
-    st.stop()
+snapshots = [furniture.require(snapshot) for snapshot in drawn]
 
 st.subheader("The same sentence, two histories")
 st.caption(
@@ -52,7 +51,10 @@ st.caption(
     "prediction that is not the truth."
 )
 batch = both[0].corpus.validation
-which = st.slider("Held-out sentence", 1, 50, 1, key="held_out", bind="query-params") - 1
+count = min(MOST_SENTENCES, len(batch))
+which = (
+    st.slider("Held-out sentence", 1, count, 1, key="held_out", bind="query-params") - 1 if count > 1 else 0
+)
 lanes.histories(both, snapshots, batch[which : which + 1], key="histories")
 
 st.subheader("Loss at each position, with the true history")

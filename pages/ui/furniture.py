@@ -42,24 +42,30 @@ def live(draw: Callable[[], None], *, running: bool) -> None:
     st.fragment(draw, run_every=POLL_SECONDS if running else None)()
 
 
-def strip(exploration: Exploration) -> Snapshot:
-    """Name the decoder that the page looks at, and return it as it is now, or as it was at the chosen step.
+def strip(exploration: Exploration) -> Snapshot | None:
+    """Name the decoder that the page looks at; return it as it is now, or as it was at the chosen step.
 
-    While it trains the strip follows it; afterwards a slider moves through its snapshots.
+    While it trains the strip follows it; afterwards a slider moves through its snapshots. None while there is
+    not even an untrained one: whatever needs a decoder then waits in `require`.
     """
-    run_id = exploration.run_id
     with st.container(border=True, key="strip"):
         _headline(exploration)
         refuse_failed(exploration)
         finished = exploration.run.state == "finished"
-        snapshot = session.newest(run_id)
+        snapshot = session.newest(exploration.run_id)
         follow([exploration], drawn=[snapshot])
         if finished:
-            snapshot = session.at_step(run_id, _playhead(run_id))
+            snapshot = session.at_step(exploration.run_id, _playhead(exploration.run_id))
+        if snapshot and not snapshot.step:
+            st.info("This decoder is untrained: whatever it shows is noise.", icon=":material/casino:")
+    return snapshot
+
+
+def require(snapshot: Snapshot | None) -> Snapshot:
+    """Return the decoder, or end the page here until there is one: the strip draws the page again."""
     if snapshot is None:
+        st.caption("The rest of this page appears with the first updates.")
         st.stop()
-    if not snapshot.step:
-        st.info("This decoder is untrained: whatever it shows is noise.", icon=":material/casino:")
     return snapshot
 
 

@@ -21,6 +21,7 @@ from decoder.figures.matrices import (
     weights_matrix,
 )
 from decoder.model.attention import attend, causal_mask
+from pages.ui import choice
 from pages.ui import matrix as component
 
 T = 5
@@ -149,8 +150,8 @@ def test_what_goes_to_the_browser_is_json_without_nan_or_infinity():
     "said", ["x", [0, 0], [0, 0, 5], [0, -1, 0], [0, 0.5, 0], [0, None, 0], {"a": 1}, None]
 )
 def test_a_choice_that_is_no_cell_is_ignored(said):
-    assert component._whole_numbers(said, (3, 5, 5)) is None
-    assert component._whole_numbers([2, 4, 0], (3, 5, 5)) == [2, 4, 0]
+    assert choice.whole_numbers(said, (3, 5, 5)) is None
+    assert choice.whole_numbers([2, 4, 0], (3, 5, 5)) == [2, 4, 0]
 
 
 PAGE = """
