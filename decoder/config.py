@@ -54,6 +54,8 @@ class DecoderConfig:
                 f"sinusoidal positions come in pairs and d_model is {self.d_model}: choose an even one"
             )
         _require_choice("positions", self.positions, Positions)
+        if not isinstance(self.causal, bool):
+            raise ValueError(f"causal is {self.causal!r}: choose True, or False to remove the mask")
 
     @property
     def d_head(self) -> int:
@@ -113,6 +115,8 @@ class TrainConfig:
     schedule: Schedule = "linear"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.corpus, str | TextSource):
+            raise ValueError(f"the corpus is {self.corpus!r}: name a generated corpus or give a TextSource")
         _require_whole("steps", self.steps, 1)
         _require_whole("batch_size", self.batch_size, 1)
         _require_whole("seed", self.seed, 0)
@@ -147,13 +151,13 @@ class TrainConfig:
     @classmethod
     def from_json(cls, text: str) -> TrainConfig:
         """Read what `to_json` wrote; unknown or missing fields are a ValueError."""
-        fields: dict[str, Any] = json.loads(text)
         try:
+            fields: dict[str, Any] = json.loads(text)
             fields["decoder"] = DecoderConfig(**fields["decoder"])
             if isinstance(fields["corpus"], dict):
                 fields["corpus"] = TextSource(**fields["corpus"])
             return cls(**fields)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"this is no training configuration of this version: {error}") from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 
 from decoder.figures.bars import Candidate
 from decoder.figures.matrices import Matrix, weights_matrix
@@ -31,12 +31,10 @@ def candidates(step: GenerationStep, tokens: Sequence[str], count: int) -> list[
 def newest_row(step: GenerationStep) -> tuple[Matrix, list[str]]:
     """Return the weights of the newest token, one row per head, and the names of the rows."""
     blocks = step.passes[-1].blocks
-    rows = torch.cat([block.attention.weights[0, :, -1] for block in blocks])  # (layers * H, K)
+    rows = np.concatenate([block.attention.weights[0, :, -1].numpy() for block in blocks])  # (layers * H, K)
     names = [
         f"L{layer} H{head}"
         for layer, block in enumerate(blocks)
         for head in range(block.attention.weights.shape[1])
     ]
-    return weights_matrix(
-        rows, torch.zeros_like(rows, dtype=torch.bool), title="attention of this step"
-    ), names
+    return weights_matrix(rows, np.zeros_like(rows, dtype=np.bool_), title="attention of this step"), names

@@ -49,10 +49,7 @@ def free_running(
         pick: the most likely token, or one sampled from the probabilities.
         generator: source of the sampled picks.
     """
-    columns = torch.arange(batch.inputs.shape[1], device=batch.inputs.device)
-    starts = torch.as_tensor(start, device=batch.inputs.device).reshape(-1, 1)
-    forced = (columns < starts.clamp(min=1)).expand_as(batch.inputs)
-    inputs = continue_rows(model, batch.inputs, forced, pick, generator)
+    inputs = continue_rows(model, batch.inputs, _leading(batch, start), pick, generator)
     return Rollout(model(inputs), inputs)
 
 
@@ -117,7 +114,13 @@ def continue_rows(
 
 
 def _coins(batch: Batch, truth: float, generator: torch.Generator) -> Tensor:
-    """Return (B, T) bool, True with probability `truth`; the first input has no prediction to replace it."""
+    """Return (B, T) bool, True with probability `truth`, and always in the prompt: nothing there is predicted."""
     forced = torch.rand(batch.inputs.shape, generator=generator) < truth
-    forced[:, 0] = True
-    return forced.to(batch.inputs.device)
+    return forced.to(batch.inputs.device) | _leading(batch, batch.prompt_lengths)
+
+
+def _leading(batch: Batch, lengths: int | Tensor) -> Tensor:
+    """Return (B, T) bool, True at the first `lengths` inputs of each row, one number for all or (B,)."""
+    columns = torch.arange(batch.inputs.shape[1], device=batch.inputs.device)
+    lengths = torch.as_tensor(lengths, device=batch.inputs.device).reshape(-1, 1)
+    return (columns < lengths.clamp(min=1)).expand_as(batch.inputs)
