@@ -85,7 +85,7 @@ def in_the_order(path):
     return module_of(path) != "decoder" and not within(module_of(path), ["decoder.figures"])
 
 
-@pytest.mark.parametrize("path", filter(in_the_order, LIBRARY), ids=identify)
+@pytest.mark.parametrize("path", [*filter(in_the_order, LIBRARY)], ids=identify)
 def test_lower_never_imports_higher(path):
     module = module_of(path)
     assert module.split(".")[1] in ALLOWED, "a new folder needs a place in the order"
