@@ -21,17 +21,6 @@ from pages.ui import session
 from pages.ui.headers import SecurityHeaders
 
 ASSETS = Path(__file__).parent / "assets"
-PAGES = {
-    "": [
-        st.Page("pages/lecture/start.py", title="Start", icon=":material/play_circle:", default=True),
-    ],
-    "The lecture": [
-        st.Page("pages/lecture/causal_mask.py", title="Causal mask", icon=":material/grid_on:"),
-        st.Page("pages/lecture/attention.py", title="Attention", icon=":material/visibility:"),
-        st.Page("pages/lecture/training.py", title="Training", icon=":material/show_chart:"),
-        st.Page("pages/lecture/generation.py", title="Generation", icon=":material/edit_note:"),
-    ],
-}
 
 
 @asynccontextmanager
@@ -46,11 +35,26 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
         yield
 
 
+def pages() -> dict[str, list[st.Page]]:
+    """Return the pages in the lecture's order, by section."""
+    return {
+        "": [
+            st.Page("pages/lecture/start.py", title="Start", icon=":material/play_circle:", default=True),
+        ],
+        "The lecture": [
+            st.Page("pages/lecture/causal_mask.py", title="Causal mask", icon=":material/grid_on:"),
+            st.Page("pages/lecture/attention.py", title="Attention", icon=":material/visibility:"),
+            st.Page("pages/lecture/training.py", title="Training", icon=":material/show_chart:"),
+            st.Page("pages/lecture/generation.py", title="Generation", icon=":material/edit_note:"),
+        ],
+    }
+
+
 def frame() -> None:
     """Draw what all pages share, then the page."""
     # Before the navigation: a page's own icon would be fetched from another host as the tab's icon.
     st.set_page_config(page_title="Decoder Explorer", page_icon=ASSETS / "favicon.png", layout="wide")
-    page = st.navigation(PAGES)
+    page = st.navigation(pages())
     st.html(ASSETS / "app.css")
     session.choose(with_mode=page.url_path != "training")
     page.run()

@@ -17,7 +17,7 @@ from decoder.runs.advance import HELD_RUNS, Advancer
 from decoder.runs.store import Store, open_store
 
 NICENESS = 10
-IDLE_SECONDS = 0.02
+IDLE_SECONDS = 0.05
 BUSY_CLAIM_SECONDS = 0.1  # several looks of an idle worker
 
 

@@ -63,10 +63,8 @@ def show(number: int) -> None:
     with left:
         st.markdown("**The candidates for the next token**")
         shown = candidates(step, tokenizer.tokens, CANDIDATES)
-        st.altair_chart(
-            candidate_bars(
-                shown, description=f"Candidates of step {number}.", appearance=session.appearance()
-            ),
+        furniture.chart(
+            candidate_bars(shown, appearance=session.appearance()),
             key="candidates",
         )
     with right:

@@ -50,7 +50,7 @@ st.caption(
     "The targets are the true tokens in every lane. What differs is what a lane is fed: a dashed chip is an own "
     "prediction that is not the truth."
 )
-batch = both[0].corpus.validation
+batch = both[0].corpus.held_out(config.decoder.context_length)
 count = min(MOST_SENTENCES, len(batch))
 which = (
     st.slider("Held-out sentence", 1, count, 1, key="held_out", bind="query-params") - 1 if count > 1 else 0

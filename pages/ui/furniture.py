@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import altair as alt
 import streamlit as st
 
 from decoder.figures.style import NAMES
@@ -13,6 +14,7 @@ from decoder.figures.words import run_state
 from pages.ui import session
 from pages.ui.session import Exploration, Snapshot
 
+alt.theme.enable("none")  # Streamlit's theme decides
 POLL_SECONDS = 0.5
 RUNNING = {"waiting", "training"}
 
@@ -23,9 +25,9 @@ def head(title: str, question: str) -> None:
     st.markdown(f"##### {question}")
 
 
-def say(*sentences: str) -> None:
+def say(*sentences: str, key: str = "what_you_see") -> None:
     """Say what is to be seen, in sentences made from the actual numbers; plain text, so any token is safe."""
-    with st.container(border=True):
+    with st.container(border=True, key=key):
         st.caption("What you see")
         st.text(" ".join(sentences))
 
@@ -35,6 +37,16 @@ def show_code(*functions: Callable[..., Any] | type) -> None:
     with st.expander("The code that computes this"):
         for function in functions:
             st.code(inspect.getsource(inspect.unwrap(function)), language="python")
+
+
+def chart(figure: alt.LayerChart, *, key: str) -> None:
+    """Draw an altair figure.
+
+    Not through st.altair_chart: it would check the figure against the whole grammar of Vega-Lite at every redraw,
+    holding all other visitors up for longer than everything else takes; tests check the figures once.
+    """
+    with st.container(key=key):
+        st.vega_lite_chart(figure.to_dict(validate=False), key=f"{key} chart")
 
 
 def live(draw: Callable[[], None], *, running: bool) -> None:

@@ -55,7 +55,7 @@ def _curves(lanes: Sequence[Exploration], *, key: str, shares: bool, seconds: bo
     bounds = theory(lanes)
     who = listed([NAMES[lane.meaning] for lane in lanes])
     x_title = "seconds of training" if seconds else "updates"
-    st.altair_chart(
+    furniture.chart(
         loss_curves(
             losses,
             [
@@ -65,10 +65,11 @@ def _curves(lanes: Sequence[Exploration], *, key: str, shares: bool, seconds: bo
             planned_steps=end,
             x_title=x_title,
             y_title="loss, nats per token",
+            top=math.ceil(math.log(corpus.tokenizer.vocab_size) + 0.3),  # a little above knowing nothing
             description=f"Loss on {corpus.name}: {who}. Points: held-out sentences with the true history.",
             appearance=session.appearance(),
         ),
-        key=f"{key} losses",
+        key=f"{key}_losses",
     )
     st.caption(
         "Thin: loss on the training's batches, with the inputs that its mode feeds. Points: the same decoder on "
@@ -79,7 +80,7 @@ def _curves(lanes: Sequence[Exploration], *, key: str, shares: bool, seconds: bo
         )
     )
     if valid and shares:
-        st.altair_chart(
+        furniture.chart(
             share_curves(
                 valid,
                 [],
@@ -89,7 +90,7 @@ def _curves(lanes: Sequence[Exploration], *, key: str, shares: bool, seconds: bo
                 description=f"Share of valid sentences on {corpus.name}: {who}.",
                 appearance=session.appearance(),
             ),
-            key=f"{key} shares",
+            key=f"{key}_shares",
         )
 
 
@@ -188,15 +189,17 @@ def position_losses(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot])
         for lane, snapshot in zip(lanes, snapshots, strict=True)
         if (row := session.evaluation(lane.run_id, snapshot.step))
     ]
+    context = lanes[0].config.decoder.context_length
+    held_out = corpus.held_out(context)  # in a smaller context, windows from several places of a sentence
     ghosts = []
-    if corpus.grammar is not None:
+    if corpus.grammar is not None and context == corpus.context_length:
         ghosts = [
             ("floor", corpus.entropies() or ()),
             ("plateau", corpus.entropies(corpus.prompt_length) or ()),
         ]
-    longest = int(corpus.validation.keep.sum(dim=1).argmax())
-    labels = [corpus.tokenizer.tokens[token] for token in corpus.validation.targets[longest].tolist()]
-    st.altair_chart(
+    longest = int(held_out.keep.sum(dim=1).argmax())
+    labels = [corpus.tokenizer.tokens[token] for token in held_out.targets[longest].tolist()]
+    furniture.chart(
         position_bars(
             labels,
             [(NAMES[meaning], meaning, losses) for meaning, losses in tests],
@@ -204,7 +207,7 @@ def position_losses(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot])
             description="Loss per position on held-out sentences with the true history.",
             appearance=session.appearance(),
         ),
-        key="position losses",
+        key="position_losses",
     )
 
 

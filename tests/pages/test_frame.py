@@ -1,0 +1,202 @@
+"""The pages without a browser: every corpus in every lane, bad settings, refusals, the walk through steps."""
+
+import dataclasses
+import random
+import sys
+from pathlib import Path
+
+import pytest
+import streamlit as st
+import torch
+from streamlit.testing.v1 import AppTest
+
+from decoder import CORPORA, Evaluation, TextSource
+from decoder.figures.style import NAMES
+from decoder.runs import advance, open_store
+from decoder.training import evaluation, presets
+from decoder.training.loss import loss_by_position, token_losses
+from decoder.training.presets import preset
+from decoder.training.rollout import teacher_forced
+from pages.ui import session
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {
+    file.stem: str(file.relative_to(ROOT))
+    for folder in ("lecture", "lab")
+    for file in sorted((ROOT / "pages" / folder).glob("*.py"))
+}
+STEPS = 3
+SECONDS = 60
+WORDS = ["red", "old", "quiet", "boat", "train", "kite", "river", "city", "hill"]
+TEXT = " ".join(random.Random(8).choices(WORDS, k=400))
+
+
+def quick_evaluate(model, corpus):
+    """The same measurements, on a few sentences."""
+    batch = corpus.held_out(model.config.context_length)[:4]
+    losses = token_losses(teacher_forced(model, batch).logits, batch)
+    return Evaluation(
+        true_history_loss=evaluation.true_history_loss(model, batch),
+        own_history_loss=evaluation.own_history_loss(model, batch),
+        loss_per_position=loss_by_position(losses, batch),
+        valid_share=evaluation.valid_share(model, corpus, samples=4) if corpus.has_grammar else None,
+        prompted_accuracy=evaluation.prompted_accuracy(model, corpus, prompts=4)
+        if corpus.has_grammar
+        else None,
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store(tmp_path_factory):
+    """A store for all tests of this file, and trainings of a few updates."""
+    with pytest.MonkeyPatch.context() as patch:
+        short = {
+            name: dataclasses.replace(recipe, steps=STEPS, batch_size=2)
+            for name, recipe in presets.RECIPES.items()
+        }
+        patch.setattr(presets, "RECIPES", short)
+        patch.setattr(presets, "TEXT_RECIPE", dataclasses.replace(presets.TEXT_RECIPE, steps=STEPS))
+        patch.setattr(sys.modules["decoder.runs.advance"], "evaluate", torch.no_grad()(quick_evaluate))
+        store = open_store(f"sqlite:///{tmp_path_factory.mktemp('pages') / 'runs.sqlite3'}")
+        patch.setattr(session, "open_store", lambda: store)
+        st.cache_resource.clear()
+        yield store
+        st.cache_resource.clear()
+        store.close()
+
+
+def train(store, *configs):
+    for config in configs:
+        run_id = store.request(config)
+        while not advance(store, run_id).done:
+            pass
+        assert store.run(run_id).state == "finished", store.run(run_id).error
+
+
+def lane_config(corpus, lane, **settings):
+    mode = "teacher_forcing" if lane == "no_mask" else lane
+    return preset(corpus, mode=mode, causal=lane != "no_mask", **settings)
+
+
+def visit(page="start", state=None, **query):
+    """One run of a page, with settings as a link carries them."""
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=SECONDS)
+    for key, value in query.items():
+        at.query_params[key] = value
+    for key, value in (state or {}).items():
+        at.session_state[key] = value
+    if page != "start":
+        at.switch_page(PAGES[page])
+    return at.run()
+
+
+def title(at):
+    return at.title[0].value
+
+
+def refusals(at):
+    return [text.value for text in at.text if text.value.startswith("⚠ ")]
+
+
+@pytest.mark.parametrize("corpus", [*CORPORA, "text"])
+def test_no_page_raises_on_any_corpus_in_any_lane(store, corpus):
+    source = TextSource(TEXT) if corpus == "text" else corpus
+    state = {"text": TEXT} if corpus == "text" else None
+    train(store, *(lane_config(source, lane, size="small") for lane in session.LANES))
+    for lane in session.LANES:
+        for page in PAGES:
+            key = "lane_a" if page == "training" else "mode"
+            if key == "lane_a" and lane == "free_running":
+                continue  # lane B of all the others
+            at = visit(page, state, corpus=corpus, size="small", **{key: NAMES[lane]})
+            assert not at.exception, (page, lane, at.exception)
+            assert not refusals(at), (page, lane)
+            assert (at.session_state["corpus"], at.session_state[key]) == (corpus, lane)
+            assert len(at.expander) >= 1, (page, lane)  # drawn to its end
+
+
+@pytest.mark.parametrize(
+    ("setting", "bad", "default"),
+    [
+        ("corpus", "no-such-corpus", "ibm"),
+        ("corpus", "../../etc/passwd", "ibm"),
+        ("size", "enormous", "standard"),
+        ("mode", "<script>", "teacher_forcing"),
+        ("seed", "-1", 0),
+        ("seed", "99999999999999999999", 0),
+        ("seed", "one", 0),
+    ],
+)
+def test_a_bad_setting_in_a_link_falls_back_to_the_default(store, setting, bad, default):
+    train(store, preset("ibm"))
+    at = visit("start", **{setting: bad})
+    assert not at.exception
+    assert not refusals(at)
+    assert at.session_state[setting] == default
+
+
+def test_bad_settings_of_the_picks_fall_back_to_the_defaults(store):
+    train(store, preset("ibm"))
+    at = visit("generation", temperature="-3", greedy="maybe", picks="1e9")
+    assert not at.exception
+    assert not refusals(at)
+    found = [at.session_state[key] for key in ("temperature", "greedy", "picks")]
+    assert found == [1.0, False, 0]
+
+
+def test_a_page_of_a_waiting_training_is_no_error(store):
+    del store
+    for page in PAGES:
+        at = visit(page, seed="4711")
+        assert not at.exception, page
+        assert not refusals(at), page
+
+
+@pytest.mark.parametrize("text", ["", "word", "ho " * 400, "a\u202eb"])
+def test_a_text_that_cannot_be_trained_on_is_refused_once_on_every_page(text):
+    for page in PAGES:
+        at = visit(page, {"text": text}, corpus="text")
+        assert not at.exception, page
+        assert len(refusals(at)) == 1, page
+        assert at.text_area(key="text").value == text
+        assert at.title[0].value  # the page's head stays
+
+
+def test_the_player_walks_within_its_steps_and_a_shorter_text_takes_it_back(store):
+    train(store, preset("ibm"))
+    at = visit("generation", prompt="IBM taught")
+    assert at.session_state["step"] == 1
+    assert at.button(key="step back").disabled
+    for _ in range(2):
+        at.button(key="step next").click().run()
+    assert at.session_state["step"] == 3
+    at.button(key="step back").click().run()
+    assert at.session_state["step"] == 2
+    last = at.slider(key="step").max
+    at.slider(key="step").set_value(last).run()
+    assert at.button(key="step next").disabled
+    at.button(key="step play").click().run()  # from the end it begins again
+    assert at.session_state["step"] == 1
+    assert at.session_state["step plays"]
+    assert at.button(key="step play").label == "Stop"
+    at.button(key="step play").click().run()
+    assert not at.session_state["step plays"]
+    assert not at.exception
+
+
+def test_an_unknown_word_is_refused_and_stays_typed(store):
+    train(store, preset("ibm"))
+    at = visit("generation")
+    at.text_input(key="prompt").set_value("IBM taught me origami").run()
+    assert ["origami" in refusal for refusal in refusals(at)] == [True]
+    assert at.text_input(key="prompt").value == "IBM taught me origami"
+    at.text_input(key="prompt").set_value("IBM taught me GPT").run()
+    assert not refusals(at)
+    assert not at.exception
+
+
+def test_the_settings_of_a_training_above_the_limits_never_reach_the_store(store):
+    train(store, preset("ibm"))
+    at = visit("start", seed=str(session.MAX_SEED + 1), size="large")
+    assert at.session_state["seed"] <= session.MAX_SEED
+    assert not at.exception
