@@ -19,7 +19,9 @@ from decoder.runs import Workers, open_store
 from decoder.training.presets import preset
 from pages.ui import session
 from pages.ui.headers import SecurityHeaders
+from pages.ui.player import stop_playing
 
+SIDEBAR_PIXELS = 270
 ASSETS = Path(__file__).parent / "assets"
 
 
@@ -53,9 +55,17 @@ def pages() -> dict[str, list[st.Page]]:
 def frame() -> None:
     """Draw what all pages share, then the page."""
     # Before the navigation: a page's own icon would be fetched from another host as the tab's icon.
-    st.set_page_config(page_title="Decoder Explorer", page_icon=ASSETS / "favicon.png", layout="wide")
+    st.set_page_config(
+        page_title="Decoder Explorer",
+        page_icon=ASSETS / "favicon.png",
+        layout="wide",
+        initial_sidebar_state=SIDEBAR_PIXELS,
+    )
     page = st.navigation(pages())
     st.html(ASSETS / "app.css")
+    if st.session_state.get("page") != page.url_path:
+        st.session_state["page"] = page.url_path
+        stop_playing()
     session.choose(with_mode=page.url_path != "training")
     page.run()
 

@@ -90,6 +90,8 @@ class TextSource:
 class TrainConfig:
     """Everything that decides a training: two equal configurations give bit-identical weights.
 
+    That holds on one machine and with one thread, as the workers train: sums of several threads round differently.
+
     Args:
         corpus: name of a generated corpus, or a text of one's own.
         decoder: shape of the decoder.
@@ -125,9 +127,9 @@ class TrainConfig:
         _require_choice("mode", self.mode, Mode)
         _require_choice("pick", self.pick, Pick)
         _require_choice("schedule", self.schedule, Schedule)
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+        if not _is_positive(self.learning_rate):
             raise ValueError(
-                f"the learning rate is {self.learning_rate}: choose a positive number such as 0.003"
+                f"the learning rate is {self.learning_rate!r}: choose a positive number such as 0.003"
             )
 
     def check_limits(self) -> None:
@@ -172,15 +174,21 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
+        if not _is_positive(self.temperature):
             raise ValueError(
-                f"the temperature is {self.temperature}: choose a number above 0, or greedy for the limit at 0"
+                f"the temperature is {self.temperature!r}: choose a number above 0, or greedy for the limit at 0"
             )
         if self.top_k is not None:
             _require_whole("top_k", self.top_k, 1)
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}: choose a share above 0 and up to 1")
         _require_whole("seed", self.seed, 0)
+
+
+def _is_positive(value: object) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    )
 
 
 def _require_whole(name: str, value: object, least: int) -> None:

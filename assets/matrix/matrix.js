@@ -401,7 +401,7 @@ class Matrices extends View {
       }
       type(400, 12); ctx.fillStyle = look.muted; ctx.textAlign = "left";
       if (at === 0) {
-        ctx.fillText(`${this.data.axes[1]} \u2192`, left, 9);
+        if (this.data.axes[1]) ctx.fillText(`${this.data.axes[1]} \u2192`, left, 9);
         const title = this.data.axes[0], half = ctx.measureText(title).width / 2 + 2;
         ctx.save(); ctx.translate(8, Math.max(half, Math.min(top + R * cell / 2, height - half)));
         ctx.rotate(-Math.PI / 2); ctx.textAlign = "center"; ctx.fillText(title, 0, 0); ctx.restore();

@@ -133,8 +133,8 @@ class Strips {
     if (!this.narrow) make("td", head);
     for (const column of columns) {
       const cell = make("th", head, { scope: "col", "data-column": column });
-      if (pressable) make("button", cell, { type: "button", "aria-label": `position ${column}`, text: column });
-      else { make("span", cell, { class: "unseen", text: "position " }); cell.append(column); }
+      if (pressable) make("button", cell, { type: "button", "aria-label": `position ${column + this.data.first}`, text: column + this.data.first });
+      else { make("span", cell, { class: "unseen", text: "position " }); cell.append(column + this.data.first); }
       this.cells[column].push(cell);
     }
     for (const strip of strips) {

@@ -50,7 +50,7 @@ def position_bars(
     """The loss at every position, one bar per lane, inside outlines of what theory allows.
 
     Args:
-        positions: the tokens; the index is written before each, so that equal ones stay apart.
+        positions: the target tokens; their number, from 1, is written before each, so that equal ones stay apart.
         losses: (name, meaning, one loss per position or None) of every lane.
         ghosts: (name, least possible loss per position) of every bound, at most three.
         description: what a screen reader says.
@@ -66,7 +66,7 @@ def position_bars(
     _check(positions, [(name, values) for name, _, values in losses], "losses")
     _check(positions, ghosts, "bounds")
     lanes = [(name, values) for name, _, values in losses]
-    theme, labels, series = style.THEMES[appearance], token_labels(positions), [*lanes, *ghosts]
+    theme, labels, series = style.THEMES[appearance], token_labels(positions, first=1), [*lanes, *ghosts]
     limit = top or _top(series)
     x, y = _position_axes(labels, limit, x_title, y_title, theme)
     names, meanings = [name for name, _ in series], [meaning for _, meaning, _ in losses]
@@ -236,7 +236,7 @@ def candidate_bars(
         axis=None,
     )
     y = alt.Y("rank:O", scale=alt.Scale(domain=list(range(len(lines))), paddingInner=0.34), axis=None)
-    red, legend = style.COLORS["logits"], _legend("width < 460 ? 1 : 2", theme)
+    ink, legend = theme.muted, _legend("width < 460 ? 1 : 2", theme)
     order = [SHAPED, OWN]
     boxes = (
         alt.Chart(alt.NamedData(name="bars"))
@@ -245,7 +245,7 @@ def candidate_bars(
             x=x,
             y=y,
             fill=alt.Fill(
-                "series:N", scale=alt.Scale(domain=order, range=[red, "transparent"]), legend=legend
+                "series:N", scale=alt.Scale(domain=order, range=[ink, "transparent"]), legend=legend
             ),
             stroke=alt.Stroke(
                 "series:N", scale=alt.Scale(domain=order, range=["transparent", theme.text]), legend=legend

@@ -153,9 +153,9 @@ def head_thumbnails(trace: Trace, *, example: int = 0) -> tuple[tuple[Matrix, ..
     )
 
 
-def token_labels(tokens: Sequence[str]) -> list[str]:
+def token_labels(tokens: Sequence[str], first: int = 0) -> list[str]:
     """`["the", "cat", "the"]` -> `["0 the", "1 cat", "2 the"]`: the index first, so that equal tokens stay distinct."""
-    return [f"{index} {visible(token)}" for index, token in enumerate(tokens)]
+    return [f"{index} {visible(token)}" for index, token in enumerate(tokens, first)]
 
 
 def visible(token: str) -> str:

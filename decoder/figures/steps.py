@@ -37,4 +37,4 @@ def newest_row(step: GenerationStep) -> tuple[Matrix, list[str]]:
         for layer, block in enumerate(blocks)
         for head in range(block.attention.weights.shape[1])
     ]
-    return weights_matrix(rows, np.zeros_like(rows, dtype=np.bool_), title="attention of this step"), names
+    return weights_matrix(rows, np.zeros_like(rows, dtype=np.bool_), title="weights"), names

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
 from decoder.inference.generation import GenerationStep
 from decoder.model.arithmetic import CellArithmetic
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def run_state(state: str, step: int, steps: int) -> str:
@@ -48,11 +51,14 @@ def bound_formula(entropies: Sequence[float], kept: Sequence[float]) -> str:
     for entropy, probability in zip(entropies, kept, strict=True):
         if entropy > 0 and probability > 0:
             groups.setdefault(Fraction(probability).limit_denominator(1_000), []).append(_logarithm(entropy))
-    terms = [
-        " + ".join(names) if share == 1 else f"{share} ({' + '.join(names)})"
-        for share, names in groups.items()
-    ]
+    sums = {share: " + ".join(_counted(names)) for share, names in groups.items()}
+    terms = [names if share == 1 else f"{share} ({names})" for share, names in sums.items()]
     return f"({' + '.join(terms)}) / {sum(kept):g}" if terms else "0"
+
+
+def _counted(names: Sequence[str]) -> list[str]:
+    """Return each name once, with its number in front: ["ln 8", "ln 5", "ln 8"] gives ["2 ln 8", "ln 5"]."""
+    return [f"{count} {name}" if count > 1 else name for name, count in Counter(names).items()]
 
 
 def _logarithm(entropy: float) -> str:
@@ -64,12 +70,15 @@ def number(value: float) -> str:
     """Return a number with four significant digits, a true minus sign, and a sign for infinity."""
     if math.isinf(value):
         return "−∞" if value < 0 else "∞"
+    if 0 < abs(value) < 1e-3:
+        digits, exponent = f"{value:.2e}".split("e")
+        return f"{digits}·10{str(int(exponent)).translate(_RAISED)}".replace("-", "−")
     return f"{value:.4g}".replace("-", "−")
 
 
 def score_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
     """Spell out a score: the dot product of a query and a key, divided by the root of their width."""
-    terms = [f"({number(q)} · {number(k)})" for q, k in zip(cell.query, cell.key, strict=True)]
+    terms = [f"({number(q)})·({number(k)})" for q, k in zip(cell.query, cell.key, strict=True)]
     return "\n".join(
         [
             f"score({row}, {column}) = query {row} · key {column} / √{len(cell.query)}",
@@ -97,19 +106,24 @@ def mask_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
 
 def weight_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
     """Spell out the softmax of the row at this cell."""
-    powers = " + ".join(f"e^{number(score)}" for score in cell.row)
+    open_scores = [score for score in cell.row if not math.isinf(score)]
+    powers = " + ".join(f"e^{number(score)}" for score in open_scores)
+    closed = len(cell.row) - len(open_scores)
     return "\n".join(
         [
-            f"weight({row}, {column}) = e^{number(cell.masked_score)} / ({powers})",
+            f"weight({row}, {column}) = e^{number(cell.masked_score)} / ({powers}{closed * ' + 0'})"
+            + (", each 0 being e^−∞ of a masked key" if closed else ""),
             f"= {number(cell.exponentials[column])} / {number(cell.total)}",
             f"= {number(cell.weight)}",
         ]
     )
 
 
-def mask_sentence(T: int, *, masked: bool, layer: int, head: int) -> str:
+def mask_sentence(T: int, *, masked: bool, trained_masked: bool, layer: int, head: int) -> str:
     """Say what the three matrices of the causal mask show, by counting."""
     where = f"Layer {layer}, head {head}: {T} tokens make {T * T} pairs."
+    if masked != trained_masked:
+        where = f"This decoder was trained {'with' if trained_masked else 'without'} the mask. {where}"
     if not masked:
         return f"{where} Without the mask all of them are open: every token may read what comes after it."
     closed = T * (T - 1) // 2
@@ -156,7 +170,12 @@ def lane_sentence(name: str, step: int, loss: float, floor: float | None, valid_
     sentence = (
         f"After {step:,} updates {name} has a loss of {number(loss)} nats per token with the true history"
     )
-    if floor:
+    if floor and loss < 0.98 * floor:
+        sentence += (
+            f", far below {number(floor)}, the best without looking ahead: nothing hides the next token from it, "
+            "so it reads the answer"
+        )
+    elif floor:
         sentence += f", {100 * (loss / floor - 1):.0f} % above the floor of {number(floor)}"
     if valid_share is None:
         return f"{sentence}."

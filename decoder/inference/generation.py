@@ -79,6 +79,9 @@ def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     Raises:
         ValueError: for an empty prompt without a start token, and for unknown tokens (they are named).
     """
+    missing = tokenizer.unknown_pieces(prompt)
+    if missing:  # also where training had <unk> for rare words: what is typed is never silently replaced
+        raise ValueError(tokenizer.explain(missing))
     tokens = tokenizer.encode(prompt)
     if tokenizer.bos is not None and tokens[:1] != [tokenizer.bos]:
         tokens = [tokenizer.bos, *tokens]

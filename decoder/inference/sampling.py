@@ -14,10 +14,11 @@ def distribution(logits: Tensor, sampling: Sampling) -> Tensor:
     Top-k keeps exactly k tokens, also on ties (the smaller id first). Top-p keeps the fewest tokens whose
     share of the whole vocabulary reaches p (Holtzman et al. 2020). What is cut off is exactly 0.
     """
-    centred = logits.double() - logits.double().amax(dim=-1, keepdim=True)
+    precise = logits.cpu().double()  # not every device has double precision
+    centred = precise - precise.amax(dim=-1, keepdim=True)
     probabilities = torch.softmax(centred / sampling.temperature, dim=-1)
     if sampling.top_k is None and sampling.top_p is None:
-        return probabilities.to(logits.dtype)
+        return probabilities.to(logits)
     ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
     if sampling.top_k is not None:
         ranked[..., sampling.top_k :] = 0
@@ -25,7 +26,7 @@ def distribution(logits: Tensor, sampling: Sampling) -> Tensor:
         before = ranked.cumsum(dim=-1) - ranked  # share of the more likely tokens
         ranked[before >= sampling.top_p] = 0
     kept = torch.zeros_like(probabilities).scatter(-1, order, ranked)
-    return (kept / kept.sum(dim=-1, keepdim=True)).to(logits.dtype)
+    return (kept / kept.sum(dim=-1, keepdim=True)).to(logits)
 
 
 def draw(probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -33,9 +34,8 @@ def draw(probabilities: Tensor, generator: torch.Generator | None = None) -> Ten
 
     The numbers come from a CPU generator, so that every device draws the same tokens.
     """
-    running = probabilities.double().cumsum(dim=-1)
-    uniform = torch.rand(len(running), 1, dtype=torch.float64, generator=generator).to(running.device)
+    running = probabilities.cpu().double().cumsum(dim=-1)
+    uniform = torch.rand(len(running), 1, dtype=torch.float64, generator=generator)
     ids = torch.searchsorted(running, uniform * running[:, -1:], right=True).squeeze(-1)
-    return ids.clamp(
-        max=probabilities.shape[-1] - 1
-    )  # after a diverged training all are nan: its loss says so
+    # After a diverged training all probabilities are nan and no id fits: the loss is there to say so.
+    return ids.clamp(max=probabilities.shape[-1] - 1).to(probabilities.device)

@@ -40,6 +40,8 @@ class Tokenizer(ABC):
         tokens: the other tokens, ids after them.
     """
 
+    noun: ClassVar[str] = "tokens"
+
     def __init__(self, specials: Sequence[str], tokens: Sequence[str]) -> None:
         self.specials = tuple(specials)
         self.tokens = (*specials, *tokens)
@@ -65,6 +67,21 @@ class Tokenizer(ABC):
         Unknown tokens are <unk> if there is one, else a ValueError that names them.
         """
 
+    def unknown_pieces(self, text: str) -> list[str]:
+        """Pieces of the text that are not in the vocabulary, each once."""
+        del text
+        return []
+
+    def explain(self, missing: Sequence[str]) -> str:
+        """Name pieces that are not in the vocabulary, and close ones that are."""
+        first = [piece[:30] for piece in missing[:3]]
+        named = ", ".join(map(repr, first)) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        known = {token.lower(): token for token in self.tokens[len(self.specials) :]}
+        close = [known[hit] for piece in first for hit in difflib.get_close_matches(piece.lower(), known, 1)]
+        remedy = f"did you mean {', '.join(close)}?" if close else f"use {', '.join([*known.values()][:5])} …"
+        verb = "is" if len(missing) == 1 else "are"
+        return f"{named} {verb} not among the {len(known)} {self.noun} of this vocabulary: {remedy}"
+
     def decode(self, ids: Sequence[int], *, skip_specials: bool = False) -> str:
         """Text of the ids; ids outside the vocabulary are a ValueError."""
         for token in ids:
@@ -81,7 +98,6 @@ class Tokenizer(ABC):
 class _TableTokenizer(Tokenizer):
     """Cuts text with a regular expression and looks the pieces up in a table."""
 
-    noun: ClassVar[str]
     pattern: ClassVar[str]
     glue: ClassVar[str]
 
@@ -98,21 +114,18 @@ class _TableTokenizer(Tokenizer):
         pieces = self._cut(text, self.specials)
         if self.unknown is not None:
             return [self._ids.get(piece, self.unknown) for piece in pieces]
-        missing = [piece for piece in dict.fromkeys(pieces) if piece not in self._ids]
+        missing = self.unknown_pieces(text)
         if missing:
-            raise ValueError(self._explain(missing))
+            raise ValueError(self.explain(missing))
         return [self._ids[piece] for piece in pieces]
+
+    def unknown_pieces(self, text: str) -> list[str]:
+        """Pieces of the text that are not in the table, each once."""
+        pieces = dict.fromkeys(self._cut(text, self.specials))
+        return [piece for piece in pieces if piece not in self._ids]
 
     def _join(self, ids: list[int]) -> str:
         return self.glue.join(self.tokens[token] for token in ids)
-
-    def _explain(self, missing: list[str]) -> str:
-        first = [piece[:30] for piece in missing[:3]]
-        named = ", ".join(map(repr, first)) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        known = {token.lower(): token for token in self.tokens[len(self.specials) :]}
-        close = [known[hit] for piece in first for hit in difflib.get_close_matches(piece.lower(), known, 1)]
-        remedy = f"did you mean {', '.join(close)}?" if close else f"use {', '.join([*known.values()][:5])} …"
-        return f"{named} not among the {len(known)} {self.noun} of this vocabulary: {remedy}"
 
 
 class WordTokenizer(_TableTokenizer):

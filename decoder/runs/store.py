@@ -387,7 +387,7 @@ def _check_schema(engine: sql.Engine) -> None:
 def _check_trainable(config: TrainConfig) -> None:
     """Raise at the door what would otherwise fail a worker's first update; the decoder itself is not built."""
     config.check_limits()
-    corpus = open_corpus(config.corpus)
+    corpus = open_corpus(config.corpus, config.decoder.context_length)
     check_fit(config, corpus)
     corpus.batch(1, generator_for(config.seed, 1, "batch"), window=config.decoder.context_length)
 

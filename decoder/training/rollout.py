@@ -10,7 +10,7 @@ gradient and then do one parallel pass over them; the gradients equal those of T
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -49,6 +49,8 @@ def free_running(
         pick: the most likely token, or one sampled from the probabilities.
         generator: source of the sampled picks.
     """
+    if pick not in get_args(Pick):
+        raise ValueError(f"pick is {pick!r}: choose one of {', '.join(get_args(Pick))}")
     inputs = continue_rows(model, batch.inputs, _leading(batch, start), pick, generator)
     return Rollout(model(inputs), inputs)
 
@@ -115,6 +117,8 @@ def continue_rows(
 
 def _coins(batch: Batch, truth: float, generator: torch.Generator) -> Tensor:
     """Return (B, T) bool, True with probability `truth`, and always in the prompt: nothing there is predicted."""
+    if not 0 <= truth <= 1:
+        raise ValueError(f"the probability of the true token is {truth}: choose one from 0 to 1")
     forced = torch.rand(batch.inputs.shape, generator=generator) < truth
     return forced.to(batch.inputs.device) | _leading(batch, batch.prompt_lengths)
 

@@ -25,7 +25,8 @@ trace = snapshot.model.trace(sentence.ids)
 heads = head_thumbnails(trace)
 
 st.subheader("Every layer, every head")
-st.caption("Bright cells are looked at, hatched ones are masked. Click a head to enlarge it.")
+hatched = ", hatched ones are masked" if exploration.config.decoder.causal else ""
+st.caption(f"Bright cells are looked at{hatched}. Click a head to enlarge it.")
 layer, head = thumbnails(heads, key="attention_heads", selected=(0, 0)) or (0, 0)
 weights = trace.blocks[layer].attention.weights[0, head]  # (T, T)
 
@@ -52,7 +53,9 @@ looks = [
 token_strips(
     [Strip(f"{sentence.labels[row]} looks at", looks)],
     key="attention_row",
-    caption="Under each token its weight. Together they make 1; what comes later is masked and not shown.",
+    caption="Under each token its weight. Together they make 1"
+    + ("; what comes later is masked and not shown." if exploration.config.decoder.causal else "."),
 )
 
+furniture.next_page("training", "how does it learn where to look?")
 furniture.show_code(attend, Block.forward)

@@ -20,12 +20,13 @@ exploration = session.explore()
 snapshot = furniture.require(furniture.strip(exploration))
 sentence = choose_sentence(exploration.corpus, snapshot.model)
 T = len(sentence.tokens)
+trained_masked = exploration.config.decoder.causal
 masked = st.toggle(
     "Causal mask",
-    value=True,
-    key="masked",
+    value=trained_masked,
+    key="masked" if trained_masked else "masked_afterwards",
     bind="query-params",
-    help="Take it away to see where the same decoder would look if nothing held it back.",
+    help="Switch it to see where the same decoder would look with and without it.",
 )
 mask = causal_mask(T) if masked else causal_mask(T).new_ones(T, T)
 trace = snapshot.model.trace(sentence.ids, mask=mask)
@@ -55,7 +56,9 @@ with steps:
         key="mask_matrices",
         selected=(2, min(2, T - 1), 0),
     )
-    furniture.say(words.mask_sentence(T, masked=masked, layer=layer, head=head))
+    furniture.say(
+        words.mask_sentence(T, masked=masked, trained_masked=trained_masked, layer=layer, head=head)
+    )
 
 if cell:
     numbers = cell_arithmetic(block, head, cell.row, cell.column)
@@ -70,4 +73,5 @@ if cell:
             st.caption(title)
             st.code(spell(numbers, cell.row, cell.column), language=None, wrap_lines=True)
 
+furniture.next_page("attention", "where does every head look?")
 furniture.show_code(causal_mask, attend)

@@ -53,8 +53,10 @@ def show(number: int) -> None:
     step = steps[number - 1]
     texts = [tokenizer.tokens[token] for token in step.tokens]
     chips = [
-        Chip(text, note="typed" if forced else "picked", kind="true" if forced else "own")
-        for text, forced in zip(texts, step.forced, strict=True)
+        Chip(text, note="start", kind="special")
+        if token == tokenizer.bos
+        else Chip(text, note="typed" if forced else "picked", kind="true" if forced else "own")
+        for text, token, forced in zip(texts, step.tokens, step.forced, strict=True)
     ]
     picked = tokenizer.tokens[step.picked]
     probability = words.percent(step.model_probabilities[step.picked].item())
@@ -71,10 +73,18 @@ def show(number: int) -> None:
         st.markdown("**Where the newest token looks**")
         row, names = newest_row(step)
         labels = token_labels(texts)[step.window_start :]
-        heads = ("this head looks …", "… at this token")
-        matrices([row], rows=names, columns=labels, key="step_attention", size="small", axes=heads)
+        matrices(
+            [row],
+            rows=names,
+            columns=labels,
+            key="step_attention",
+            size="small",
+            axes=("", ""),
+            caption="Rows: layers (L) and heads (H). Columns: the tokens that the newest one looks at.",
+        )
     furniture.say(words.generation_sentence(step, number, len(steps), picked))
 
 
 walk(len(steps), show, key="step")
+furniture.next_page("start", "back to the start, with another corpus")
 furniture.show_code(generate, distribution, draw)

@@ -30,7 +30,7 @@ lanes.say_how_good([exploration], [session.evaluation(exploration.run_id, now.st
 left, right = st.columns(2)
 if left.button("Let it finish my sentence", type="primary", icon=":material/edit_note:", width="stretch"):
     st.switch_page("pages/lecture/generation.py")
-if right.button("See why it cannot look ahead", icon=":material/grid_on:", width="stretch"):
+if right.button("See the mask it learns under", icon=":material/grid_on:", width="stretch"):
     st.switch_page("pages/lecture/causal_mask.py")
 
 furniture.show_code(train, write_sentences)

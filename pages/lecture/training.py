@@ -28,6 +28,8 @@ seconds = (
     )
     == "seconds"
 )
+if first == second:
+    st.caption("Both lanes are the same training: choose another mode in one of them to compare.")
 both = [session.explore(lane) for lane in dict.fromkeys((first, second))]
 drawn = [session.newest(lane.run_id) for lane in both]
 
@@ -50,11 +52,11 @@ st.caption(
     "The targets are the true tokens in every lane. What differs is what a lane is fed: a dashed chip is an own "
     "prediction that is not the truth."
 )
+for lane, snapshot in zip(both, snapshots, strict=True):
+    st.caption(f"{NAMES[lane.meaning]} as shown from here on: {snapshot.state}.")
 batch = both[0].corpus.held_out(config.decoder.context_length)
 count = min(MOST_SENTENCES, len(batch))
-which = (
-    st.slider("Held-out sentence", 1, count, 1, key="held_out", bind="query-params") - 1 if count > 1 else 0
-)
+which = st.slider("Which sentence", 1, count, 1, key="held_out", bind="query-params") - 1 if count > 1 else 0
 lanes.histories(both, snapshots, batch[which : which + 1], key="histories")
 
 st.subheader("Loss at each position, with the true history")
@@ -65,4 +67,5 @@ for lane, snapshot in zip(both, snapshots, strict=True):
     st.markdown(f"**{NAMES[lane.meaning]}**, {snapshot.state}")
     lanes.sentences(lane, snapshot, SENTENCES)
 
+furniture.next_page("generation", "let it write, token by token")
 furniture.show_code(train, teacher_forced, free_running, scheduled_sampling, next_token_loss)

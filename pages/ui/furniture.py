@@ -57,20 +57,30 @@ def live(draw: Callable[[], None], *, running: bool) -> None:
 def strip(exploration: Exploration) -> Snapshot | None:
     """Name the decoder that the page looks at; return it as it is now, or as it was at the chosen step.
 
-    While it trains the strip follows it; afterwards a slider moves through its snapshots. None while there is
-    not even an untrained one: whatever needs a decoder then waits in `require`.
+    While it trains the strip follows it, and the page is drawn again from time to time; afterwards a slider
+    moves through its snapshots. None while there is not even an untrained one: whatever needs a decoder then
+    waits in `require`.
     """
+    run_id = exploration.run_id
     with st.container(border=True, key="strip"):
-        _headline(exploration)
         refuse_failed(exploration)
+        headline = st.container()
         finished = exploration.run.state == "finished"
-        snapshot = session.newest(exploration.run_id)
+        snapshot = session.newest(run_id)
         follow([exploration], drawn=[snapshot])
         if finished:
-            snapshot = session.at_step(exploration.run_id, _playhead(exploration.run_id))
-        if snapshot and not snapshot.step:
-            st.info("This decoder is untrained: whatever it shows is noise.", icon=":material/casino:")
+            snapshot = session.at_step(run_id, _playhead(run_id))
+        with headline:
+            _headline(exploration, snapshot)
+        warn_of_noise(snapshot)
     return snapshot
+
+
+def warn_of_noise(snapshot: Snapshot | None) -> None:
+    """Say so if the decoder has hardly been trained."""
+    if snapshot and snapshot.step < session.FIRST_USEFUL_STEP:
+        state = "is untrained" if not snapshot.step else f"was {snapshot.state} only"
+        st.info(f"The decoder shown here {state}: what it does is mostly noise.", icon=":material/casino:")
 
 
 def require(snapshot: Snapshot | None) -> Snapshot:
@@ -94,14 +104,15 @@ def any_running(explorations: Sequence[Exploration]) -> bool:
 
 
 def follow(explorations: Sequence[Exploration], *, drawn: Sequence[Snapshot | None]) -> None:
-    """Show how far trainings are; draw the page again when they end, or first become worth looking at.
+    """Show how far trainings are; draw the page again when they end, or have come much further than it shows.
 
     Args:
         explorations: the trainings.
         drawn: the decoders that the page shows now, None where there is none yet.
     """
     running = any_running(explorations)
-    noise = any(snapshot is None or not snapshot.step for snapshot in drawn)
+    # Twice as far is worth a new picture: at 20 updates, 40, 80, ... and at the end.
+    next_steps = [max(2 * snapshot.step if snapshot else 0, session.FIRST_USEFUL_STEP) for snapshot in drawn]
 
     def progress() -> None:
         if not running:
@@ -111,18 +122,25 @@ def follow(explorations: Sequence[Exploration], *, drawn: Sequence[Snapshot | No
             text = f"{NAMES[exploration.meaning]}: {run_state(run.state, run.step, run.config.steps)}"
             st.progress(run.step / run.config.steps, text=text)
         ended = not any(run.state in RUNNING for run in runs)
-        if ended or (noise and all(run.step >= session.FIRST_USEFUL_STEP for run in runs)):
+        kept = [session.store().snapshots(run.id)[-1:] for run in runs]
+        further = any(steps and steps[0] >= step for steps, step in zip(kept, next_steps, strict=True))
+        if ended or further:
             st.rerun()
 
     live(progress, running=running)
 
 
-def _headline(exploration: Exploration) -> None:
+def next_page(path: str, label: str) -> None:
+    """Lead on to the next step of the lecture."""
+    st.page_link(f"pages/lecture/{path}.py", label=f"Next: {label}", icon=":material/arrow_forward:")
+
+
+def _headline(exploration: Exploration, snapshot: Snapshot | None) -> None:
     shape = exploration.config.decoder
     st.markdown(
         f"**{exploration.corpus.name}** · {NAMES[exploration.meaning]} · {shape.n_layers} layers × "
         f"{shape.n_heads} heads, width {shape.d_model} · {shape.n_parameters:,} parameters · "
-        f"seed {exploration.config.seed}"
+        f"seed {exploration.config.seed}" + (f" · shown here: {snapshot.state}" if snapshot else "")
     )
 
 

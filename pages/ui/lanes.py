@@ -26,72 +26,109 @@ def live_curves(
     lanes: Sequence[Exploration], *, key: str, shares: bool = False, seconds: bool = False
 ) -> None:
     """Draw the curves of these trainings; while one of them runs, they grow twice a second."""
-    furniture.live(
-        lambda: _curves(lanes, key=key, shares=shares, seconds=seconds),
-        running=furniture.any_running(lanes),
-    )
+
+    def draw() -> None:
+        _loss_curves(lanes, f"{key}_losses", seconds=seconds)
+        if shares and lanes[0].corpus.has_grammar:
+            _share_curves(lanes, f"{key}_shares", seconds=seconds)
+
+    furniture.live(draw, running=furniture.any_running(lanes))
+    with st.expander("What the curves are"):
+        _explain_curves(lanes)
 
 
-def _curves(lanes: Sequence[Exploration], *, key: str, shares: bool, seconds: bool) -> None:
+def _loss_curves(lanes: Sequence[Exploration], key: str, *, seconds: bool) -> None:
     corpus = lanes[0].corpus
-    losses: list[Curve] = []
-    valid: list[Curve] = []
-    end = 1
+    curves = []
     for lane in lanes:
-        name, meaning = NAMES[lane.meaning], lane.meaning
-        metrics = session.store().metrics(lane.run_id)
-        tests = session.store().evaluations(lane.run_id)
-        places = {0: 0.0} | {row.step: row.seconds if seconds else row.step for row in metrics}
-        tests = [row for row in tests if row.step in places]
-        tested = [places[row.step] for row in tests]
-        end = math.ceil(max(end, *places.values())) if seconds else lane.config.steps
-        losses.append(
-            Curve(f"{name} (batches)", meaning, list(places.values())[1:], [row.loss for row in metrics])
-        )
-        losses.append(Curve(name, meaning, tested, [row.true_history_loss for row in tests], points=True))
-        if corpus.has_grammar:
-            shown = [row.valid_share or 0.0 for row in tests]
-            valid.append(Curve(name, meaning, tested, shown, points=True))
-    bounds = theory(lanes)
+        name, places = NAMES[lane.meaning], _places(lane, seconds=seconds)
+        losses = [row.loss for row in session.store().metrics(lane.run_id)][: len(places) - 1]
+        curves.append(Curve(f"{name} (batches)", lane.meaning, list(places.values())[1:], losses))
+        tests = _tests(lane, places)
+        steps = [places[row.step] for row in tests]
+        curves.append(Curve(name, lane.meaning, steps, [row.true_history_loss for row in tests], points=True))
     who = listed([NAMES[lane.meaning] for lane in lanes])
-    x_title = "seconds of training" if seconds else "updates"
-    furniture.chart(
-        loss_curves(
-            losses,
-            [
-                TheoryLine(bound.value, f"{bound.name} {number(bound.value)}: {bound.meaning}")
-                for bound in bounds
-            ],
-            planned_steps=end,
-            x_title=x_title,
-            y_title="loss, nats per token",
-            top=math.ceil(math.log(corpus.tokenizer.vocab_size) + 0.3),  # a little above knowing nothing
-            description=f"Loss on {corpus.name}: {who}. Points: held-out sentences with the true history.",
-            appearance=session.appearance(),
-        ),
-        key=f"{key}_losses",
+    figure = loss_curves(
+        curves,
+        [
+            TheoryLine(bound.value, f"{bound.name} {number(bound.value)}: {bound.meaning}")
+            for bound in theory(lanes)
+        ],
+        planned_steps=_end(lanes, seconds=seconds),
+        x_title=_x_title(seconds=seconds),
+        y_title="loss, nats per token",
+        top=math.ceil(math.log(corpus.tokenizer.vocab_size) + 0.3),  # a little above knowing nothing
+        description=f"Loss on {corpus.name}: {who}. Points: {rows_name(corpus)}, with the true history.",
+        appearance=session.appearance(),
     )
+    furniture.chart(figure, key=key)
     st.caption(
-        "Thin: loss on the training's batches, with the inputs that its mode feeds. Points: the same decoder on "
-        "held-out sentences, always with the true history, so that lanes can be compared."
+        "How surprised the decoder is by the next token: 0 would be always certain and right. "
+        f"Thin: while it trains. Points: on {rows_name(corpus)}."
+    )
+
+
+def _share_curves(lanes: Sequence[Exploration], key: str, *, seconds: bool) -> None:
+    curves = []
+    for lane in lanes:
+        places = _places(lane, seconds=seconds)
+        tests = _tests(lane, places)
+        steps, shares = [places[row.step] for row in tests], [row.valid_share for row in tests]
+        curves.append(Curve(NAMES[lane.meaning], lane.meaning, steps, shares, points=True))
+    who = listed([NAMES[lane.meaning] for lane in lanes])
+    figure = share_curves(
+        curves,
+        planned_steps=_end(lanes, seconds=seconds),
+        x_title=_x_title(seconds=seconds),
+        y_title="valid sentences",
+        description=f"Share of valid sentences on {lanes[0].corpus.name}: {who}.",
+        appearance=session.appearance(),
+    )
+    furniture.chart(figure, key=key)
+    st.caption("How many of 256 sentences that it writes by itself keep every rule of the grammar.")
+
+
+def _places(lane: Exploration, *, seconds: bool) -> dict[int, float]:
+    """Return where each update stands on the horizontal axis; the untrained decoder at 0."""
+    metrics = session.store().metrics(lane.run_id)
+    return {0: 0.0} | {row.step: row.seconds if seconds else row.step for row in metrics}
+
+
+def _tests(lane: Exploration, places: dict[int, float]) -> list[EvaluationRow]:
+    return [row for row in session.store().evaluations(lane.run_id) if row.step in places]
+
+
+def _end(lanes: Sequence[Exploration], *, seconds: bool) -> int:
+    if not seconds:
+        return lanes[0].config.steps
+    return max(1, *(math.ceil(max(_places(lane, seconds=True).values())) for lane in lanes))
+
+
+def _x_title(*, seconds: bool) -> str:
+    return "seconds of training" if seconds else "updates"
+
+
+def _explain_curves(lanes: Sequence[Exploration]) -> None:
+    """Name inputs, unit and theory of the curves above, formula by formula."""
+    st.markdown(
+        "- **Loss**: the mean of −ln p(true next token), in nats per token; ln n is the loss of guessing among n.\n"
+        "- **Thin line**: on the batch of each update, with the inputs that the training mode feeds.\n"
+        f"- **Points**: the same decoder on {rows_name(lanes[0].corpus)}, always with the true history as its "
+        "input, whatever it was trained with.\n"
         + "".join(
-            f" Dashed: {bound.name} {number(bound.value)} = {bound.formula}, {bound.meaning}."
-            for bound in bounds
+            f"- **{bound.name} {number(bound.value)}** = {bound.formula} nats per token: {bound.meaning}.\n"
+            for bound in theory(lanes)
         )
     )
-    if valid and shares:
-        furniture.chart(
-            share_curves(
-                valid,
-                [],
-                planned_steps=end,
-                x_title=x_title,
-                y_title="valid sentences",
-                description=f"Share of valid sentences on {corpus.name}: {who}.",
-                appearance=session.appearance(),
-            ),
-            key=f"{key}_shares",
-        )
+
+
+def rows_name(corpus: Corpus) -> str:
+    """Return what a decoder is measured on."""
+    if not corpus.has_grammar:
+        return "passages of the text that it was not trained on"
+    if corpus.holds_out:
+        return "sentences that it was not trained on"
+    return f"sentences of the corpus (it has only {corpus.distinct}, so all are trained on)"
 
 
 class Bound(NamedTuple):
@@ -104,14 +141,24 @@ class Bound(NamedTuple):
 
 
 def theory(lanes: Sequence[Exploration]) -> list[Bound]:
-    """Return the floor of the loss and, if a lane feeds own predictions, the plateau of free running."""
+    """Return the floor of the loss and, if a lane feeds own predictions, the plateau of free running.
+
+    None for a text, and none where the context is smaller than a sentence: the bounds are those of whole ones.
+    """
     corpus = lanes[0].corpus
-    if corpus.grammar is None:
+    if corpus.grammar is None or not _sees_whole(lanes[0]):
         return []
-    bounds = [_bound(corpus, corpus.context_length, "floor", "no model can do better")]
-    own_history = any(lane.config.mode != "teacher_forcing" for lane in lanes)
+    floor = _bound(corpus, corpus.context_length, "floor", "the best without looking ahead")
     plateau = _bound(corpus, corpus.prompt_length, "plateau", "the best after free running")
-    return [*bounds, plateau] if own_history and plateau.value > bounds[0].value else bounds
+    return [floor, plateau] if _own_history(lanes) and plateau.value > floor.value else [floor]
+
+
+def _sees_whole(lane: Exploration) -> bool:
+    return lane.config.decoder.context_length >= lane.corpus.context_length
+
+
+def _own_history(lanes: Sequence[Exploration]) -> bool:
+    return any(lane.config.mode != "teacher_forcing" for lane in lanes)
 
 
 def _bound(corpus: Corpus, start: int, name: str, meaning: str) -> Bound:
@@ -156,29 +203,27 @@ def histories(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot], batch
     """Show for one sentence (a batch of one row) what each lane is fed, beside the targets."""
     corpus = lanes[0].corpus
     texts = corpus.tokenizer.tokens
-    truth = batch.inputs[0].tolist()
+    truth, targets = batch.inputs[0].tolist(), batch.targets[0].tolist()
     length = int(batch.keep[0].nonzero().max()) + 1
     strips = [
-        Strip(
-            "target",
-            [
-                Chip(texts[token], note=f"ω{t}")
-                for t, token in enumerate(batch.targets[0, :length].tolist(), 1)
-            ],
-        )
+        Strip("target", [Chip(texts[token], note=f"ω{t}") for t, token in enumerate(targets[:length], 1)])
     ]
     for lane, snapshot in zip(lanes, snapshots, strict=True):
-        fed = roll_out(snapshot.model, batch, lane.config, max(snapshot.step, 1)).inputs[0, :length].tolist()
+        step = min(snapshot.step + 1, lane.config.steps)  # as its next update feeds it
+        fed = roll_out(snapshot.model, batch, lane.config, step).inputs[0].tolist()
+        # Free running feeds own predictions from the prompt on, right or wrong; elsewhere only a wrong one shows.
+        own_from = int(batch.prompt_lengths[0]) if lane.config.mode == "free_running" else length
         chips = [
-            Chip(
-                texts[token],
-                note=f"{'x' if token == true else 'x̂'}{t}",
-                kind="true" if token == true else "wrong",
-            )
-            for t, (token, true) in enumerate(zip(fed, truth, strict=False))
+            _fed_chip(texts[fed[t]], t, wrong=fed[t] != truth[t], own=t >= own_from) for t in range(length)
         ]
         strips.append(Strip(f"{NAMES[lane.meaning]} is fed", chips, lane.meaning))
-    token_strips(strips, key=key)
+    token_strips(strips, key=key, first=1)
+
+
+def _fed_chip(text: str, t: int, *, wrong: bool, own: bool) -> Chip:
+    if wrong:
+        return Chip(text, note=f"x̂{t}", kind="wrong")
+    return Chip(text, note=f"x̂{t}", kind="own") if own else Chip(text, note=f"x{t}")
 
 
 def position_losses(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot]) -> None:
@@ -189,14 +234,12 @@ def position_losses(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot])
         for lane, snapshot in zip(lanes, snapshots, strict=True)
         if (row := session.evaluation(lane.run_id, snapshot.step))
     ]
-    context = lanes[0].config.decoder.context_length
-    held_out = corpus.held_out(context)  # in a smaller context, windows from several places of a sentence
+    held_out = corpus.held_out(lanes[0].config.decoder.context_length)
     ghosts = []
-    if corpus.grammar is not None and context == corpus.context_length:
-        ghosts = [
-            ("floor", corpus.entropies() or ()),
-            ("plateau", corpus.entropies(corpus.prompt_length) or ()),
-        ]
+    if corpus.has_grammar and _sees_whole(lanes[0]):
+        ghosts.append(("floor", corpus.entropies() or ()))
+        if _own_history(lanes):
+            ghosts.append(("plateau", corpus.entropies(corpus.prompt_length) or ()))
     longest = int(held_out.keep.sum(dim=1).argmax())
     labels = [corpus.tokenizer.tokens[token] for token in held_out.targets[longest].tolist()]
     furniture.chart(
@@ -204,19 +247,27 @@ def position_losses(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot])
             labels,
             [(NAMES[meaning], meaning, losses) for meaning, losses in tests],
             ghosts,
-            description="Loss per position on held-out sentences with the true history.",
+            description="Loss per position with the true history.",
             appearance=session.appearance(),
         ),
         key="position_losses",
+    )
+    st.caption(
+        f"Each bar is a mean over {len(held_out)} rows: {rows_name(corpus)}. The tokens below are those of one of them."
     )
 
 
 def sentences(lane: Exploration, snapshot: Snapshot, count: int) -> None:
     """Show sentences that the decoder writes at this step, each judged by the grammar."""
-    corpus = lane.corpus
+    corpus, tokenizer = lane.corpus, lane.corpus.tokenizer
     written = write_sentences(snapshot.model, corpus, count, seed=lane.config.seed)
-    signs = [("✓ " if corpus.valid(ids) else "✗ ") if corpus.has_grammar else "" for ids in written]
-    texts = [corpus.tokenizer.decode(ids, skip_specials=True) for ids in written]
+    given = corpus.validation[:count].prompt_lengths.tolist()
     with st.container(border=True):
-        for sign, text in zip(signs, texts, strict=True):
-            st.text(sign + text)
+        for ids, start in zip(written, given, strict=True):
+            sign = ("✓ " if corpus.valid(ids) else "✗ ") if corpus.has_grammar else ""
+            prompt = tokenizer.decode(ids[:start], skip_specials=True)
+            text = tokenizer.decode(ids[start:], skip_specials=True)
+            st.text(f"{sign}{prompt} ▸ {text}" if prompt else sign + text)
+        if corpus.has_grammar:
+            given_too = " Before ▸ stands what was given." if max(given) > 1 else ""
+            st.caption(f"✓ keeps every rule of the grammar, ✗ breaks one.{given_too}")

@@ -29,6 +29,13 @@ def walk(count: int, show: Callable[[int], None], *, key: str) -> None:
     st.fragment(fragment, run_every=SECONDS_PER_STEP if playing else None)()
 
 
+def stop_playing() -> None:
+    """Stand still: what plays must not go on by itself on a page that is visited again."""
+    for key in st.session_state:
+        if isinstance(key, str) and key.endswith(" plays"):
+            st.session_state[key] = False
+
+
 def _controls(count: int, key: str, *, playing: bool) -> None:
     state = st.session_state
 

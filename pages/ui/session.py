@@ -37,6 +37,7 @@ FIRST_USEFUL_STEP = 20
 FIRST_CORPUS = "ibm"
 WORKERS = os.cpu_count() or 1
 MAX_SEED = 9_999
+MOST_STRANGE_SHARE = 0.05  # of an upload's characters; above it is no text
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def choose(*, with_mode: bool = True) -> None:
             [*CORPORA, OWN_TEXT],
             key="corpus",
             bind="query-params",
+            on_change=_forget_prompt,
             help="What the decoder learns to write. Seven are generated, so the best possible loss is known.",
         )
         st.caption(CORPUS_STORIES[corpus])
@@ -131,10 +133,31 @@ def _choose_text() -> None:
         persist_state="session",
         placeholder="Paste a text of some pages …",
     )
-    upload = st.file_uploader("or a .txt file, at most 1 MB", type=["txt"], key="upload")
-    if upload is not None:
-        st.session_state["uploaded text"] = clean(upload.getvalue().decode(errors="replace"))
+    st.file_uploader("or a .txt file, at most 1 MB", type=["txt"], key="upload", on_change=_take_upload)
+    if refusal := st.session_state.get("upload refusal"):
+        st.text(f"⚠ {refusal}")
     st.radio("Cut into", list(LEVELS), format_func=LEVELS.__getitem__, key="level", bind="query-params")
+
+
+def _take_upload() -> None:
+    """Put an uploaded text where typed text stands, so that what is seen there is what is trained on."""
+    state = st.session_state
+    state["upload refusal"] = ""
+    if state.upload is None:
+        return
+    text = state.upload.getvalue().decode(errors="replace")
+    strange = sum(character in {"�", "\x00"} for character in text)
+    if strange > MOST_STRANGE_SHARE * len(text):
+        state["upload refusal"] = (
+            f"{strange:,} of {len(text):,} characters of the file are no text in UTF-8: save it as UTF-8 and try again"
+        )
+        return
+    state.text = clean(text)
+
+
+def _forget_prompt() -> None:
+    """A prompt belongs to the words of its corpus."""
+    st.session_state.pop("prompt", None)
 
 
 def config_of(lane: Lane) -> TrainConfig:
@@ -146,8 +169,7 @@ def config_of(lane: Lane) -> TrainConfig:
     state = st.session_state
     source: str | TextSource = state.corpus
     if source == OWN_TEXT:
-        text = state.text or state.get("uploaded text", "")
-        source = TextSource(clean(text), cast("Level", state.level))
+        source = TextSource(clean(state.text), cast("Level", state.level))
     mode = "teacher_forcing" if lane == "no_mask" else lane
     size = cast("Size", state.size)
     return preset(source, mode=mode, size=size, seed=int(state.seed), causal=lane != "no_mask")

@@ -57,6 +57,7 @@ def token_strips(
     key: str,
     selected: int | None = None,
     pressable: bool = False,
+    first: int = 0,
     caption: str = "",
 ) -> int | None:
     """Rows of tokens with their columns aligned; columns that do not fit follow below, all rows together.
@@ -66,6 +67,7 @@ def token_strips(
         key: Streamlit key, unique in a run.
         selected: the column that is chosen until somebody chooses another; a changed value overrides the choice.
         pressable: whether a click, or arrow keys and Enter, choose a column; again, or Escape, lets go.
+        first: number of the first column.
         caption: a line under the rows.
 
     Returns:
@@ -82,6 +84,7 @@ def token_strips(
         data={
             "strips": [_strip(strip) for strip in strips],
             "pressable": pressable,
+            "first": first,
             "selected": state.place,
             "turn": state.turn,
             "caption": clean(caption),

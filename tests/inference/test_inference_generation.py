@@ -17,6 +17,7 @@ from decoder import (
 )
 from decoder.inference.generation import encode_prompt
 from decoder.inference.sampling import distribution, draw
+from decoder.language import WordTokenizer
 from decoder.seeds import generator_for
 
 torch.set_num_threads(1)
@@ -31,6 +32,15 @@ def trained():
     """A decoder after 60 steps on ibm: its sentences end."""
     *_, last = train(TrainConfig("ibm", DecoderConfig(35, 9, 2, 2, 32), steps=60))
     return last.model
+
+
+def test_a_rare_word_of_the_training_text_is_named_and_never_silently_unknown():
+    text = " ".join(f"word{index}" for index in range(2_500))
+    tokenizer = WordTokenizer.from_text(text)
+    assert tokenizer.unknown is not None
+    assert tokenizer.encode("zorgle") == [tokenizer.unknown]
+    with pytest.raises(ValueError, match="'zorgle' is not among"):
+        encode_prompt(tokenizer, "word1 zorgle")
 
 
 def untrained(tokenizer, context=8, **changes):

@@ -89,7 +89,7 @@ def test_words_and_punctuation_are_separate_tokens_of_a_pasted_text():
 
 def test_unknown_words_are_named_with_the_closest_known_ones():
     tokenizer = load_corpus("ibm").tokenizer
-    with pytest.raises(ValueError, match=r"'tought', 'ibm' not among the 32 words .* mean taught, IBM\?"):
+    with pytest.raises(ValueError, match=r"'tought', 'ibm' are not among the 32 words .* mean taught, IBM\?"):
         tokenizer.encode("tought ibm me GPT")
     with pytest.raises(ValueError, match=r"'v', 'w', 'x' and 2 more .* use IBM"):
         tokenizer.encode("v w x y z")

@@ -11,6 +11,7 @@ from decoder.config import DecoderConfig, TextSource
 from decoder.model.decoder import Decoder
 from decoder.runs.advance import advance
 from decoder.runs.store import SCHEMA_VERSION, History, open_store
+from decoder.training.presets import preset
 from decoder.training.trainer import train
 
 
@@ -97,6 +98,12 @@ def test_a_quantum_that_cannot_be_written_whole_leaves_no_trace(store, tiny):
     with pytest.raises(Exception, match="NOT NULL"):
         store.commit(run_id, History(list(train(tiny())), snapshots={0: None}), "finished")
     assert (store.run(run_id).state, store.run(run_id).step, store.metrics(run_id)) == ("waiting", 0, [])
+
+
+def test_a_short_text_is_trained_in_the_context_that_it_has_room_for(store):
+    config = preset(TextSource("the cat sees the dog and the dog sees the cat " * 2))
+    assert config.decoder.context_length < 32
+    assert store.run(store.request(config)).state == "waiting"
 
 
 def test_weights_are_those_of_the_nearest_snapshot_at_or_before(store, tiny):
