@@ -43,8 +43,12 @@ def is_printed(text, value):
     return text in {exact(value), exact(value - slack), exact(value + slack)}
 
 
+LOWERED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+
+
 def number(text):
-    return float(text.replace("−", "-").replace("∞", "inf"))
+    digits, _, power = text.replace("−", "-").replace("∞", "inf").partition("·10")
+    return float(digits) * 10 ** int(power.translate(LOWERED) or 0)
 
 
 def close(shown, value):
@@ -101,7 +105,7 @@ def assert_spelled(block, head, cell, texts):
     row, column = cell
     query, key = block.query[0, head, row].tolist(), block.key[0, head, column].tolist()
     score_text, mask_text, weight_text = texts
-    pairs = re.findall(r"\((\S+) · (\S+)\)", score_text)
+    pairs = re.findall(r"\(([^()]+)\)·\(([^()]+)\)", score_text)
     assert len(pairs) == len(query)
     for (shown_query, shown_key), q, k in zip(pairs, query, key, strict=True):
         assert close(shown_query, q)
@@ -114,9 +118,9 @@ def assert_spelled(block, head, cell, texts):
         else -math.inf
         for at, other in enumerate(block.key[0, head].tolist())
     ]
-    powers = re.findall(r"e\^([^\s)]+)", weight_text)
-    for shown, value in zip(powers[1:], scores, strict=True):
-        assert number(shown) == value == -math.inf or close(shown, value)
+    terms = re.search(r"/ \((.*?)\)", weight_text)[1].split(" + ")
+    for shown, value in zip(terms, scores, strict=True):
+        assert shown == "0" if value == -math.inf else close(shown.removeprefix("e^"), value)
     total = math.fsum(map(math.exp, scores))
     if column > row:
         assert MINUS_INFINITY in mask_text

@@ -33,7 +33,7 @@ def shown(page):
 def expected(step):
     """The chips of a step: typed, picked, and the token being picked with its probability."""
     chips = [
-        (TOKENS[token], "true" if forced else "own")
+        (TOKENS[token], "special" if token == CORPUS.tokenizer.bos else "true" if forced else "own")
         for token, forced in zip(step.tokens, step.forced, strict=True)
     ]
     return [*chips, (TOKENS[step.picked], "fresh")]

@@ -90,10 +90,11 @@ def test_two_lanes_train_and_end_with_the_numbers_of_the_store(visit, trainings,
     target = [text for text, _, _ in training.strips("histories")["target"]]
     assert target == [texts[token] for token in batch.targets[0, : len(truth)].tolist()]
     assert fed(training, "teacher_forcing") == ([texts[token] for token in truth], [True] * len(truth))
-    own = fed_by_itself(trainings.model(configs[1]), truth, int(batch.prompt_lengths[0]))
+    given = int(batch.prompt_lengths[0])
+    own = fed_by_itself(trainings.model(configs[1]), truth, given)
     assert fed(training, "free_running") == (
         [texts[token] for token in own],
-        [token == true for token, true in zip(own, truth, strict=True)],
+        [place < given for place in range(len(truth))],
     )
 
 

@@ -40,8 +40,8 @@ def fields(chart):
 
 def test_equal_tokens_keep_their_own_positions():
     chart = positions()
-    assert chart["layer"][0]["encoding"]["x"]["scale"]["domain"] == ["0 fox", "1 fox", "2 ."]
-    assert [row["position"] for row in chart["datasets"]["bars"]] == ["0 fox", "1 fox", "2 ."] * 2
+    assert chart["layer"][0]["encoding"]["x"]["scale"]["domain"] == ["1 fox", "2 fox", "3 ."]
+    assert [row["position"] for row in chart["datasets"]["bars"]] == ["1 fox", "2 fox", "3 ."] * 2
 
 
 def test_lanes_and_bounds_share_one_scale_of_colours_and_dashes():
@@ -62,8 +62,8 @@ def test_lanes_and_bounds_share_one_scale_of_colours_and_dashes():
 def test_a_missing_loss_has_no_bar_and_a_bound_of_zero_no_outline():
     tables = positions()["datasets"]
     assert tables["bars"][1]["loss"] is None
-    assert [row["position"] for row in tables["ghosts"]] == ["0 fox", "1 fox"] * 2
-    assert tables["hover"][1] == {"position": "1 fox", "loss": 3.0, "value_0": "–", "value_1": "2.600",
+    assert [row["position"] for row in tables["ghosts"]] == ["1 fox", "2 fox"] * 2
+    assert tables["hover"][1] == {"position": "2 fox", "loss": 3.0, "value_0": "–", "value_1": "2.600",
                                   "value_2": "1.099", "value_3": "2.708"}  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def test_a_candidate_has_a_full_bar_and_an_outline():
     chart = candidates()
     assert [row["probability"] for row in chart["datasets"]["bars"][:2]] == [0.62, 0.41]
     fill, stroke = (chart["layer"][0]["encoding"][name]["scale"] for name in ("fill", "stroke"))
-    assert fill == {"domain": [SHAPED, OWN], "range": [style.COLORS["logits"], "transparent"]}
+    assert fill == {"domain": [SHAPED, OWN], "range": [style.THEMES["light"].muted, "transparent"]}
     assert stroke["range"] == ["transparent", style.LIGHT.text]
 
 

@@ -93,7 +93,7 @@ def test_unknown_words_are_named_with_the_closest_known_ones():
         tokenizer.encode("tought ibm me GPT")
     with pytest.raises(ValueError, match=r"'v', 'w', 'x' and 2 more .* use IBM"):
         tokenizer.encode("v w x y z")
-    with pytest.raises(ValueError, match="'z' not among the 3 characters"):
+    with pytest.raises(ValueError, match="'z' is not among the 3 characters"):
         CharacterTokenizer.from_text("abc").encode("az")
 
 
