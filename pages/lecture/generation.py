@@ -14,7 +14,7 @@ from decoder.language import clean
 from pages.ui import furniture, session
 from pages.ui.matrix import matrices
 from pages.ui.player import walk
-from pages.ui.sentence import opening
+from pages.ui.sentence import choose_prompt
 from pages.ui.tokens import Chip, Strip, token_strips
 
 MAX_NEW_TOKENS = 64
@@ -28,9 +28,7 @@ exploration = session.explore()
 snapshot = furniture.require(furniture.strip(exploration))
 tokenizer = exploration.corpus.tokenizer
 
-prompt = st.text_input(
-    "Your prompt", value=opening(exploration.corpus), max_chars=2_000, key="prompt", bind="query-params"
-)
+prompt = choose_prompt(exploration.corpus)
 with st.expander("How the next token is picked"):
     left, middle, right = st.columns(3)
     greedy = left.toggle("Always the most likely token", key="greedy", bind="query-params")

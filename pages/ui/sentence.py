@@ -69,7 +69,19 @@ def example(corpus: Corpus, context: int) -> str:
     )
 
 
-def opening(corpus: Corpus) -> str:
+def choose_prompt(corpus: Corpus) -> str:
+    """Let the visitor type a prompt; it belongs to the words of its corpus, so another corpus brings another."""
+    state = st.session_state
+    if state.get("prompt corpus", corpus.name) != corpus.name:
+        state["prompt"] = _opening(corpus)
+    state["prompt corpus"] = corpus.name
+    # The default stands here too, so that a prompt equal to it leaves the address.
+    return st.text_input(
+        "Your prompt", value=_opening(corpus), max_chars=2_000, key="prompt", bind="query-params"
+    )
+
+
+def _opening(corpus: Corpus) -> str:
     """Return the first words of a sentence of the corpus, as a prompt to begin with."""
     ids = corpus.tokenizer.encode(corpus.examples(1)[0])
     return corpus.tokenizer.decode(ids[: max(corpus.prompt_length, 3) if corpus.name != "ibm" else 1])

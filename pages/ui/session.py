@@ -90,7 +90,6 @@ def choose(*, with_mode: bool = True) -> None:
             [*CORPORA, OWN_TEXT],
             key="corpus",
             bind="query-params",
-            on_change=_forget_prompt,
             help="What the decoder learns to write. Seven are generated, so the best possible loss is known.",
         )
         st.caption(CORPUS_STORIES[corpus])
@@ -153,11 +152,6 @@ def _take_upload() -> None:
         )
         return
     state.text = clean(text)
-
-
-def _forget_prompt() -> None:
-    """A prompt belongs to the words of its corpus."""
-    st.session_state.pop("prompt", None)
 
 
 def config_of(lane: Lane) -> TrainConfig:

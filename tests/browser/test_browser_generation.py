@@ -199,3 +199,12 @@ def test_a_hostile_link_is_only_text(visit):
     page = visit("generation", prompt=SCRIPT + PICTURE).trained()
     expect(page.refusal).to_have_count(1)
     assert page.page.evaluate("window.hacked") is None
+
+
+def test_another_corpus_brings_another_prompt(visit):
+    page = visit("generation", prompt="IBM taught").trained()
+    page.choose("corpus", "story")
+    field = page.key("prompt").locator("input")
+    page.until(lambda: field.input_value().startswith("a "), "a prompt in the words of the other corpus")
+    expect(page.refusal).to_have_count(0)
+    page.until(lambda: "prompt" not in page.page.url, "an address without the old prompt")
