@@ -102,9 +102,8 @@ class _Training:
             if self.trainer.step == 0:
                 history.snapshots[0] = checkpoint.save(self.trainer.model)
                 config = self.trainer.config
-                self.owed.append(
-                    (0, Decoder(config.decoder, seed=config.seed))
-                )  # as it was before this update
+                untrained = Decoder(config.decoder, seed=config.seed)  # the trainer's own is about to learn
+                self.owed.append((0, untrained))
             history.updates.append(self.trainer.advance())
             if self.trainer.step in self.snapshot_steps:
                 self._take_snapshot(history)

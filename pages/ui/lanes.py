@@ -15,7 +15,7 @@ from decoder.figures.style import NAMES
 from decoder.figures.words import bound_formula, lane_sentence, listed, number, percent
 from decoder.language import Batch
 from decoder.runs import EvaluationRow
-from decoder.training.evaluation import write_sentences
+from decoder.training.evaluation import SAMPLES, write_sentences
 from decoder.training.trainer import roll_out
 from pages.ui import furniture, session
 from pages.ui.session import Exploration, Snapshot
@@ -28,25 +28,43 @@ def live_curves(
     """Draw the curves of these trainings; while one of them runs, they grow twice a second."""
 
     def draw() -> None:
-        _loss_curves(lanes, f"{key}_losses", seconds=seconds)
+        histories = [_History.read(lane, seconds=seconds) for lane in lanes]
+        _loss_curves(histories, f"{key}_losses", seconds=seconds)
         if shares and lanes[0].corpus.has_grammar:
-            _share_curves(lanes, f"{key}_shares", seconds=seconds)
+            _share_curves(histories, f"{key}_shares", seconds=seconds)
 
     furniture.live(draw, running=furniture.any_running(lanes))
     with st.expander("What the curves are"):
         _explain_curves(lanes)
 
 
-def _loss_curves(lanes: Sequence[Exploration], key: str, *, seconds: bool) -> None:
+class _History(NamedTuple):
+    """What the store holds of a lane at one redraw, and where each update stands on the horizontal axis."""
+
+    lane: Exploration
+    losses: list[float]
+    tests: list[EvaluationRow]
+    places: dict[int, float]
+
+    @classmethod
+    def read(cls, lane: Exploration, *, seconds: bool) -> _History:
+        metrics = session.store().metrics(lane.run_id)
+        places = {0: 0.0} | {row.step: row.seconds if seconds else row.step for row in metrics}
+        tests = [row for row in session.store().evaluations(lane.run_id) if row.step in places]
+        return cls(lane, [row.loss for row in metrics], tests, places)
+
+
+def _loss_curves(histories: Sequence[_History], key: str, *, seconds: bool) -> None:
+    lanes = [history.lane for history in histories]
     corpus = lanes[0].corpus
     curves = []
-    for lane in lanes:
-        name, places = NAMES[lane.meaning], _places(lane, seconds=seconds)
-        losses = [row.loss for row in session.store().metrics(lane.run_id)][: len(places) - 1]
+    for lane, losses, tests, places in histories:
+        name = NAMES[lane.meaning]
         curves.append(Curve(f"{name} (batches)", lane.meaning, list(places.values())[1:], losses))
-        tests = _tests(lane, places)
-        steps = [places[row.step] for row in tests]
-        curves.append(Curve(name, lane.meaning, steps, [row.true_history_loss for row in tests], points=True))
+        tested = [places[row.step] for row in tests]
+        curves.append(
+            Curve(name, lane.meaning, tested, [row.true_history_loss for row in tests], points=True)
+        )
     who = listed([NAMES[lane.meaning] for lane in lanes])
     figure = loss_curves(
         curves,
@@ -54,7 +72,7 @@ def _loss_curves(lanes: Sequence[Exploration], key: str, *, seconds: bool) -> No
             TheoryLine(bound.value, f"{bound.name} {number(bound.value)}: {bound.meaning}")
             for bound in theory(lanes)
         ],
-        planned_steps=_end(lanes, seconds=seconds),
+        planned_steps=_end(histories, seconds=seconds),
         x_title=_x_title(seconds=seconds),
         y_title="loss, nats per token",
         top=math.ceil(math.log(corpus.tokenizer.vocab_size) + 0.3),  # a little above knowing nothing
@@ -68,40 +86,30 @@ def _loss_curves(lanes: Sequence[Exploration], key: str, *, seconds: bool) -> No
     )
 
 
-def _share_curves(lanes: Sequence[Exploration], key: str, *, seconds: bool) -> None:
+def _share_curves(histories: Sequence[_History], key: str, *, seconds: bool) -> None:
+    lanes = [history.lane for history in histories]
     curves = []
-    for lane in lanes:
-        places = _places(lane, seconds=seconds)
-        tests = _tests(lane, places)
-        steps, shares = [places[row.step] for row in tests], [row.valid_share for row in tests]
-        curves.append(Curve(NAMES[lane.meaning], lane.meaning, steps, shares, points=True))
+    for lane, _, tests, places in histories:
+        tested = [places[row.step] for row in tests]
+        shares = [row.valid_share for row in tests]
+        curves.append(Curve(NAMES[lane.meaning], lane.meaning, tested, shares, points=True))
     who = listed([NAMES[lane.meaning] for lane in lanes])
     figure = share_curves(
         curves,
-        planned_steps=_end(lanes, seconds=seconds),
+        planned_steps=_end(histories, seconds=seconds),
         x_title=_x_title(seconds=seconds),
         y_title="valid sentences",
         description=f"Share of valid sentences on {lanes[0].corpus.name}: {who}.",
         appearance=session.appearance(),
     )
     furniture.chart(figure, key=key)
-    st.caption("How many of 256 sentences that it writes by itself keep every rule of the grammar.")
+    st.caption(f"How many of {SAMPLES} sentences that it writes by itself keep every rule of the grammar.")
 
 
-def _places(lane: Exploration, *, seconds: bool) -> dict[int, float]:
-    """Return where each update stands on the horizontal axis; the untrained decoder at 0."""
-    metrics = session.store().metrics(lane.run_id)
-    return {0: 0.0} | {row.step: row.seconds if seconds else row.step for row in metrics}
-
-
-def _tests(lane: Exploration, places: dict[int, float]) -> list[EvaluationRow]:
-    return [row for row in session.store().evaluations(lane.run_id) if row.step in places]
-
-
-def _end(lanes: Sequence[Exploration], *, seconds: bool) -> int:
+def _end(histories: Sequence[_History], *, seconds: bool) -> int:
     if not seconds:
-        return lanes[0].config.steps
-    return max(1, *(math.ceil(max(_places(lane, seconds=True).values())) for lane in lanes))
+        return histories[0].lane.config.steps
+    return max(1, *(math.ceil(max(history.places.values())) for history in histories))
 
 
 def _x_title(*, seconds: bool) -> str:
@@ -171,10 +179,9 @@ def scores(lanes: Sequence[Exploration]) -> None:
     table = {"": ["updates", "loss in its own mode", "loss, true history", "valid sentences"]}
     tests = [session.evaluation(lane.run_id) for lane in lanes]
     for lane, row in zip(lanes, tests, strict=True):
-        metrics = session.store().metrics(lane.run_id)
         table[NAMES[lane.meaning]] = [
             str(row.step) if row else "—",
-            number(metrics[row.step - 1].loss) if row and row.step else "—",
+            number(_own_loss(lane, row.step)) if row and row.step else "—",
             number(row.true_history_loss) if row else "—",
             percent(row.valid_share) if row and row.valid_share is not None else "—",
         ]
@@ -184,6 +191,10 @@ def scores(lanes: Sequence[Exploration]) -> None:
         "are about different inputs."
     )
     say_how_good(lanes, tests)
+
+
+def _own_loss(lane: Exploration, step: int) -> float:
+    return session.store().metrics(lane.run_id, after=step - 1)[0].loss
 
 
 def say_how_good(lanes: Sequence[Exploration], tests: Sequence[EvaluationRow | None]) -> None:

@@ -191,7 +191,7 @@ def refuse(error: Exception) -> NoReturn:
 
 
 def newest(run_id: str) -> Snapshot | None:
-    """Return the decoder at the playhead, or the newest one; None while not even the first is stored."""
+    """Return the newest decoder of a run; None while not even the first is stored."""
     steps = store().snapshots(run_id)
     return at_step(run_id, steps[-1]) if steps else None
 

@@ -238,8 +238,16 @@ class Visit:
 
     def trained(self):
         """Wait until no training of this page goes on, and the page has been drawn for the last time."""
-        self.idle()
-        expect(self.page.locator('[data-testid="stProgress"]')).to_have_count(0, timeout=120_000)
+        bars = self.page.locator('[data-testid="stProgress"]')
+
+        def stays_away():
+            """A page that is drawn again in mid-training has no bar for a moment."""
+            self.idle()
+            gone = bars.count() == 0
+            self.page.wait_for_timeout(500)
+            return gone and bars.count() == 0
+
+        until(stays_away, "the end of the training", 120)
         return self.idle()
 
     def choose(self, key, option):

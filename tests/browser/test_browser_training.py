@@ -76,8 +76,10 @@ def test_two_lanes_train_and_end_with_the_numbers_of_the_store(visit, trainings,
     early = training.until(lambda: progress(training), "both lanes")
     assert min(early) < lane("teacher_forcing").steps
     training.until(lambda: sum(progress(training) or [math.inf]) > sum(early), "another look at more steps")
-    training.trained()
     configs = [lane(mode) for mode in ("teacher_forcing", "free_running")]
+    for config in configs:
+        trainings.finished(config)
+    training.trained()
     for config in configs:
         run = trainings.store.run(trainings.store.request(config))
         assert (run.state, run.step) == ("finished", config.steps)
