@@ -19,6 +19,7 @@ MAX_CONTEXT = 256
 MAX_LAYERS = 8
 MAX_BATCH_SIZE = 256
 MAX_STEPS = 5_000
+MAX_TRAINING_SECONDS = 1_800
 MAX_TEXT_LENGTH = 1_000_000
 
 
@@ -140,11 +141,27 @@ class TrainConfig:
             ("layers", self.decoder.n_layers, MAX_LAYERS),
             ("sequences in a batch", self.batch_size, MAX_BATCH_SIZE),
             ("steps", self.steps, MAX_STEPS),
+            (
+                "seconds of a processor core",
+                math.ceil(self.steps * self.estimated_step_seconds),
+                MAX_TRAINING_SECONDS,
+            ),
         ):
             if value > limit:
                 raise ValueError(
                     f"this training asks for {value:,} {name}; at most {limit:,} are allowed: choose fewer"
                 )
+
+    @property
+    def estimated_step_seconds(self) -> float:
+        """Roughly what one update costs one core of a laptop: good enough to plan with, before anything is measured."""
+        shape = self.decoder
+        tokens = self.batch_size * shape.context_length
+        products = 6 * tokens * (shape.n_parameters - shape.vocab_size * shape.d_model)
+        products += 12 * shape.n_layers * tokens * shape.context_length * shape.d_model
+        cells = shape.n_layers * shape.n_heads * tokens * shape.context_length
+        rollouts = 1 if self.mode == "teacher_forcing" else 2.1
+        return rollouts * (0.001 * (1 + shape.n_layers) + products / 5e10 + cells * 5e-9)
 
     def to_json(self) -> str:
         """One canonical line: equal configurations give equal text."""

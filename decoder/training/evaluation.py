@@ -16,6 +16,7 @@ from decoder.training.rollout import continue_rows, free_running, teacher_forced
 
 SAMPLES = 256
 PROMPTS = 64
+ROWS_AT_ONCE = 64  # small enough for the processor's caches: a large batch takes up to twice as long
 OWN_HISTORIES = 64  # rows of the own-history loss: a rollout costs several passes
 
 
@@ -41,7 +42,8 @@ class Evaluation(NamedTuple):
 def evaluate(model: Decoder, corpus: Corpus, seed: int = 0) -> Evaluation:
     """Measure a decoder on the held-out part of its corpus; equal arguments give equal numbers."""
     batch = corpus.held_out(model.config.context_length).to(model.device)
-    losses = token_losses(teacher_forced(model, batch).logits, batch)
+    parts = [batch[row : row + ROWS_AT_ONCE] for row in range(0, len(batch), ROWS_AT_ONCE)]
+    losses = torch.cat([token_losses(teacher_forced(model, part).logits, part) for part in parts])
     return Evaluation(
         true_history_loss=mean_loss(losses, batch).item(),
         own_history_loss=own_history_loss(model, batch[:OWN_HISTORIES]),

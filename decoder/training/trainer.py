@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from decoder.config import Mode, Schedule, TrainConfig
 from decoder.language import Batch, Corpus, open_corpus
+from decoder.model.checkpoint import load_weights
 from decoder.model.decoder import Decoder
 from decoder.seeds import generator_for
 from decoder.training.loss import loss_by_position, mean_loss, token_losses
@@ -23,6 +26,9 @@ from decoder.training.rollout import (
     scheduled_sampling,
     teacher_forced,
 )
+
+WEIGHTS = "weights."
+MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's names for its running means
 
 
 class TrainStep(NamedTuple):
@@ -52,11 +58,19 @@ class TrainingDivergedError(RuntimeError):
 class Trainer:
     """A training that stands after `step` updates and can be advanced by one.
 
+    Args:
+        config: what is trained, and how.
+        device: where.
+        state: what the `state` of a training was, of this configuration or of one with the same decoder: the
+            training goes on from there, bit by bit as if it had never stopped. None: from the beginning.
+
     Raises:
-        ValueError: if the decoder's vocabulary or context does not fit the corpus.
+        ValueError: if the decoder's vocabulary or context does not fit the corpus, or the state another decoder.
     """
 
-    def __init__(self, config: TrainConfig, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, config: TrainConfig, device: torch.device | str = "cpu", state: bytes | None = None
+    ) -> None:
         self.config = config
         self.corpus = open_corpus(config.corpus, config.decoder.context_length)
         check_fit(config, self.corpus)
@@ -65,6 +79,37 @@ class Trainer:
         self.step = 0
         self.tokens_seen = 0
         self.seconds = 0.0
+        if state is not None:
+            self._resume(state)
+
+    @property
+    def state(self) -> bytes:
+        """Weights, the optimiser's moments and the counters, as a safetensors file.
+
+        Randomness needs no place in it: every generator is made anew from (seed, step, purpose).
+        """
+        tensors = {f"{WEIGHTS}{name}": weight for name, weight in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for moment in MOMENTS if self.step else ():
+                tensors[f"{moment}.{name}"] = self.optimizer.state[parameter][moment]
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        counters = {"step": self.step, "tokens_seen": self.tokens_seen, "seconds": self.seconds}
+        return safetensors.torch.save(tensors, metadata={"counters": json.dumps(counters)})
+
+    def _resume(self, state: bytes) -> None:
+        tensors = safetensors.torch.load(state)
+        weights = {name: tensors.pop(name) for name in [*tensors] if name.startswith(WEIGHTS)}
+        load_weights(self.model, {name.removeprefix(WEIGHTS): weight for name, weight in weights.items()})
+        header_bytes = int.from_bytes(state[:8], "little")
+        metadata = json.loads(state[8 : 8 + header_bytes])["__metadata__"]
+        counters = json.loads(metadata["counters"])
+        self.step, self.tokens_seen = int(counters["step"]), int(counters["tokens_seen"])
+        self.seconds = float(counters["seconds"])
+        for name, parameter in self.model.named_parameters() if self.step else ():
+            self.optimizer.state[parameter] = {
+                "step": torch.tensor(float(self.step), device=parameter.device),
+                **{moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS},
+            }
 
     def advance(self) -> TrainStep:
         """Make one update.
