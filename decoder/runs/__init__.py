@@ -1,17 +1,25 @@
-"""Trainings as rows of a store: asked for by pages, advanced by worker processes."""
+"""Trainings as rows of a store: asked for by pages, advanced by worker processes, never lost."""
 
-from decoder.runs.advance import Advancer, Progress, advance
-from decoder.runs.store import EvaluationRow, MetricsRow, Run, Store, open_store
+from decoder.runs.advance import Advancer, Progress, advance, snapshot_steps
+from decoder.runs.database import StoreError
+from decoder.runs.history import EvaluationRow, MetricsRow
+from decoder.runs.schedule import Forecast, forecast
+from decoder.runs.store import Run, Segment, Store, open_store
 from decoder.runs.workers import Workers
 
 __all__ = [
     "Advancer",
     "EvaluationRow",
+    "Forecast",
     "MetricsRow",
     "Progress",
     "Run",
+    "Segment",
     "Store",
+    "StoreError",
     "Workers",
     "advance",
+    "forecast",
     "open_store",
+    "snapshot_steps",
 ]

@@ -5,18 +5,31 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
+
+from safetensors import SafetensorError
 
 from decoder.config import TrainConfig
 from decoder.model import checkpoint
 from decoder.model.decoder import Decoder
-from decoder.runs.store import History, State, Store
+from decoder.runs import leases
+from decoder.runs.database import StoreError
+from decoder.runs.history import Checkpoint, History
+from decoder.runs.leases import Lease
+from decoder.runs.schedule import QUANTUM_SECONDS
+from decoder.runs.store import State, Store
 from decoder.training.evaluation import evaluate
 from decoder.training.trainer import Trainer, TrainingDivergedError
 
-QUANTUM_SECONDS = 0.25
 HELD_RUNS = 16
+CHECKPOINT_SHARE = 0.05
+"""Of the time spent training at most this much goes into checkpoints: they are as rare as they are dear."""
+
+CHECKPOINT_BYTES_PER_SECOND = 3e8  # a first guess, until one has been written
+SHORTER_AFTER_A_DEATH = 8
+"""So much shorter is a quantum after a death: chance kills hit a short one rarely, a run that kills always."""
 
 
 class Progress(NamedTuple):
@@ -27,51 +40,77 @@ class Progress(NamedTuple):
 
 
 def advance(store: Store, run_id: str, quantum_seconds: float = QUANTUM_SECONDS) -> Progress:
-    """Train a run for one quantum and commit what it gave; does nothing to a run that is done.
+    """Train a run for one quantum and commit what it gave.
 
+    Does nothing to a run that is done or paused, or that another worker has now.
     This process holds the live trainings of the store it last worked for; see `Advancer`.
     """
     return _advancer(store).advance(run_id, quantum_seconds)
 
 
 class Advancer:
-    """Advances runs, and holds their live trainings between two quanta; one per thread.
+    """Advances runs, and holds the live trainings of the last `HELD_RUNS` of them; one per thread.
 
-    A run that is not held starts again from its configuration: the replay gives the same bits, so it only
-    costs time. At most `HELD_RUNS` are held; whoever takes turns between more would never get ahead.
+    A run that is not held goes on from its checkpoint: the replay from there gives the same bits.
     """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
         self._held: OrderedDict[str, _Training] = OrderedDict()
 
     def advance(self, run_id: str, quantum_seconds: float = QUANTUM_SECONDS) -> Progress:
         """Train the run for one quantum and commit what it gave.
 
         What goes wrong in a training fails that run, with its sentence, after the updates made so far.
+
+        Raises:
+            StoreError: if the store cannot be used; the run is as it was before.
         """
         # Put back only after the commit: the row is the truth, and a training ahead of it would leave a gap.
         training = self._held.pop(run_id, None)
-        run = self._store.run(run_id)
-        if run.state in ("finished", "failed"):
-            return Progress(run.step, done=True)
+        lease = leases.take(self.store, run_id)
+        if lease is None:
+            leases.bury_dead(self.store)
+            lease = leases.take(self.store, run_id)
+        if lease is not None:
+            try:
+                with leases.kept_alive(self.store, lease):
+                    self._train(lease, training, quantum_seconds / SHORTER_AFTER_A_DEATH**lease.deaths)
+            except StoreError:
+                with suppress(StoreError):
+                    leases.give_back(self.store, lease)
+                raise
+        run = self.store.run(run_id)
+        return Progress(run.step, done=run.state in {"finished", "failed"})
+
+    def _train(self, lease: Lease, training: _Training | None, quantum_seconds: float) -> None:
         history = History()
         state: State = "training"
         error = None
         try:
-            training = training or _Training(run.config)
-            training.advance(quantum_seconds, history)
+            if training is None or lease.deaths or training.step < (lease.checkpoint_step or 0):
+                training = _Training(self.store, lease.run_id)
+            training.advance(quantum_seconds, history, update_first=lease.deaths > 0)
             state = "finished" if training.done else "training"
+            # One that stands behind the stored state found it damaged, and must not find it again.
+            behind = training.step < (lease.checkpoint_step or 0)
+            if training.checkpoint_due or lease.deaths or behind:
+                history.checkpoint = training.checkpoint()
+        except StoreError:
+            raise
         except (ValueError, TrainingDivergedError) as reason:
             state, error = "failed", str(reason)
         except Exception as reason:  # noqa: BLE001  # whatever it is, it must not take the other runs along
-            state, error = "failed", f"{type(reason).__name__}: {reason}"
-        self._store.commit(run_id, history, state, error)
-        if training is not None and state == "training":
-            self._held[run_id] = training
+            state, error = "failed", _explain(reason)
+        began = time.perf_counter()
+        step_seconds = training.step_seconds if training is not None else None
+        committed = leases.commit(self.store, lease, history, state, error=error, step_seconds=step_seconds)
+        if committed and training is not None and state == "training":
+            if history.checkpoint is not None:
+                training.checkpoint_seconds += time.perf_counter() - began
+            self._held[lease.run_id] = training
             if len(self._held) > HELD_RUNS:
                 self._held.popitem(last=False)
-        return Progress(self._store.run(run_id).step, done=state != "training")
 
 
 class _Training:
@@ -81,53 +120,135 @@ class _Training:
     updates before it are committed first, and a new run's first point is seen at once.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.trainer = Trainer(config)
-        self.snapshot_steps = snapshot_steps(config.steps)
-        self.owed: list[tuple[int, Decoder]] = []
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._lineage = store.lineage(run_id)
+        self._start = self._lineage[-1].start  # up to here the history is the parent's
+        self._steps = self._lineage[-1].config.steps
+        self._snapshot_steps = snapshot_steps(self._steps)
+        self._owed: list[tuple[int, Decoder]] = []
+        self._trainer = self._resume(store, run_id)
+        self._checkpoint_at = self._trainer.seconds
+        self.checkpoint_seconds = 12 * self._trainer.config.decoder.n_parameters / CHECKPOINT_BYTES_PER_SECOND
+        self._began_at = self._trainer.step
+        self._seconds = 0.0
 
     @property
-    def trained(self) -> bool:
-        return self.trainer.step == self.trainer.config.steps
+    def step(self) -> int:
+        """Number of updates made."""
+        return self._trainer.step
 
     @property
     def done(self) -> bool:
-        return self.trained and not self.owed
+        """Whether nothing is left to do."""
+        return self._trained and not self._owed
 
-    def advance(self, quantum_seconds: float, history: History) -> None:
-        """Add one quantum to the history: evaluations owed, then updates, until the time is over or one is owed."""
-        deadline = time.perf_counter() + quantum_seconds
-        self._evaluate_owed(history)
-        while not self.trained:
-            if self.trainer.step == 0:
-                history.snapshots[0] = checkpoint.save(self.trainer.model)
-                config = self.trainer.config
-                untrained = Decoder(config.decoder, seed=config.seed)  # the trainer's own is about to learn
-                self.owed.append((0, untrained))
-            history.updates.append(self.trainer.advance())
-            if self.trainer.step in self.snapshot_steps:
-                self._take_snapshot(history)
-            if self.owed or time.perf_counter() >= deadline:
-                break
+    @property
+    def step_seconds(self) -> float | None:
+        """What one update costs, evaluations included; None before the first."""
+        made = self._trainer.step - self._began_at
+        return self._seconds / made if made else None
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether enough was trained since the last checkpoint to pay for another, or all is."""
+        return self.done or (
+            self._trainer.seconds - self._checkpoint_at > self.checkpoint_seconds / CHECKPOINT_SHARE
+        )
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Return the state as it stands, and note what it costs; None if it is past all saving."""
+        began = time.perf_counter()
+        # Its next loss will fail the run, at the same step as ever; until then nobody could load this.
+        if not self._is_finite:
+            return None
+        kept = Checkpoint(self._trainer.step, self._trainer.state)
+        self._checkpoint_at = self._trainer.seconds
+        self.checkpoint_seconds = time.perf_counter() - began
+        return kept
+
+    def advance(self, quantum_seconds: float, history: History, *, update_first: bool = False) -> None:
+        """Add one quantum to the history: evaluations owed, then updates, until the time is over or one is owed.
+
+        With `update_first` what is owed waits for another quantum: the shortest piece of progress comes first.
+        """
+        began = time.perf_counter()
+        try:
+            if self._trained or not update_first:
+                self._evaluate_owed(history)
+            while not self._trained:
+                self._begin_segment(history)
+                update = self._trainer.advance()
+                if update.step > self._start:
+                    history.updates.append(update)
+                    if update.step in self._snapshot_steps:
+                        self._take_snapshot(history)
+                if self._owed or time.perf_counter() - began >= quantum_seconds:
+                    break
+        finally:
+            self._seconds += time.perf_counter() - began
+
+    @property
+    def _trained(self) -> bool:
+        return self._trainer.step == self._steps
+
+    @property
+    def _is_finite(self) -> bool:
+        return all(bool(weight.isfinite().all()) for weight in self._trainer.model.parameters())
+
+    def _resume(self, store: Store, run_id: str) -> Trainer:
+        """Return a trainer at the last stored state; at the very beginning if there is none that is whole."""
+        kept = leases.checkpoint(store, run_id)
+        try:
+            trainer = Trainer(self._config(kept.step), state=kept.file) if kept else Trainer(self._config(0))
+            # At a fork the parent's evaluation may be missing, and for ever so if the parent is paused.
+            last = max(trainer.step, self._start) or -1
+            evaluated = {row.step for row in store.evaluations(run_id)}
+            self._owed = [
+                (step, store.model(run_id, step)[0])
+                for step in store.snapshots(run_id)
+                if step not in evaluated and step <= last
+            ]
+        except StoreError:
+            raise
+        except (ValueError, KeyError, SafetensorError):
+            return Trainer(self._config(0))  # damaged, though its checksum fits
+        return trainer
+
+    def _config(self, step: int) -> TrainConfig:
+        """Return the configuration by which the update after `step` is made."""
+        return [segment.config for segment in self._lineage if segment.start <= step][-1]
+
+    def _begin_segment(self, history: History) -> None:
+        """Keep the untrained decoder, and go over to a fork's configuration where it begins."""
+        trainer = self._trainer
+        if trainer.step == 0 == self._start:
+            history.snapshots[0] = checkpoint.save(trainer.model)
+            untrained = Decoder(
+                trainer.config.decoder, seed=trainer.config.seed
+            )  # the live one is about to learn
+            self._owed.append((0, untrained))
+        config = self._config(trainer.step)
+        if config != trainer.config:
+            self._trainer = Trainer(config, state=trainer.state)
 
     def _evaluate_owed(self, history: History) -> None:
-        for step, model in self.owed:
-            evaluation = evaluate(model, self.trainer.corpus)
+        for step, model in self._owed:
+            evaluation = evaluate(model, self._trainer.corpus)
             if not math.isfinite(evaluation.true_history_loss + evaluation.own_history_loss):
                 raise self._diverged(f"the held-out loss is no longer finite after step {step}")
             history.evaluations[step] = evaluation
-        self.owed.clear()
+        self._owed.clear()
 
     def _take_snapshot(self, history: History) -> None:
-        step, model = self.trainer.step, self.trainer.model
-        if not all(weight.isfinite().all() for weight in model.parameters()):
+        step, model = self._trainer.step, self._trainer.model
+        if not self._is_finite:
             raise self._diverged(f"the weights are no longer finite after step {step}")
         history.snapshots[step] = checkpoint.save(model)
-        self.owed.append((step, model))
+        self._owed.append((step, model))
 
     def _diverged(self, what: str) -> TrainingDivergedError:
         return TrainingDivergedError(
-            f"{what}: choose a learning rate below {self.trainer.config.learning_rate:g}"
+            f"{what}: choose a learning rate below {self._trainer.config.learning_rate:g}"
         )
 
 
@@ -136,6 +257,15 @@ def snapshot_steps(steps: int) -> frozenset[int]:
     interval = 20 * math.ceil(steps / 300)
     wanted = (0, 5, 10, 20, 40, *range(interval, steps, interval))
     return frozenset({step for step in wanted if step < steps} | {steps})
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return (
+            "the training needs more memory than a worker may take: "
+            "choose a smaller decoder, batch or context"
+        )
+    return f"{type(error).__name__}: {error}"
 
 
 @lru_cache(maxsize=1)

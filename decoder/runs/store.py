@@ -2,86 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import math
 import os
-import sqlite3
-import struct
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import safetensors.torch
 import sqlalchemy as sql
-from platformdirs import user_data_path
-from sqlalchemy.exc import ArgumentError, DatabaseError
 from torch import Tensor
 
 from decoder.config import TrainConfig
 from decoder.language import open_corpus
-from decoder.model import checkpoint
+from decoder.model.checkpoint import load_weights
 from decoder.model.decoder import Decoder
+from decoder.runs.database import Database, StoreError, locate
+from decoder.runs.history import EvaluationRow, MetricsRow
+from decoder.runs.tables import CHECKPOINTS, EVALUATIONS, METRICS, OF_A_RUN, RUNS, SNAPSHOTS, VIEWS
 from decoder.seeds import generator_for
-from decoder.training.evaluation import Evaluation
-from decoder.training.trainer import TrainStep, check_fit
+from decoder.training.trainer import WEIGHTS, check_fit
 
 State = Literal["waiting", "training", "paused", "finished", "failed"]
 
-SCHEMA_VERSION = 1  # raise it when a table changes
 CODE_VERSION = (
     1  # raise it when an equal configuration no longer trains to the same bits: its runs get new ids
 )
-BUSY_SECONDS = 20.0
+LOOKING_SECONDS = 15.0
+"""Who has looked within this time looks now: pages say so more often."""
 
-_tables = sql.MetaData()
-_runs = sql.Table(
-    "runs",
-    _tables,
-    sql.Column("id", sql.String, primary_key=True),
-    sql.Column("config", sql.String, nullable=False),
-    sql.Column("state", sql.String, nullable=False),
-    sql.Column("step", sql.Integer, nullable=False),
-    sql.Column("error", sql.String),
-    sql.Column("worker", sql.Integer),  # process id of the worker that trains it
-    sql.Column("created", sql.Float, nullable=False),
-    sql.Column("updated", sql.Float, nullable=False),
-    sql.Index("runs_by_state", "state", "updated"),
-)
+WATCHED_SECONDS = 60.0
+"""How long a look at a run counts: after it, the run is unwatched."""
 
-
-def _history(name: str, *columns: sql.Column[Any], with_rowid: bool = False) -> sql.Table:
-    """Return a table with one row per run and step."""
-    run_id: sql.Column[str] = sql.Column("run_id", sql.ForeignKey(_runs.c.id), primary_key=True)
-    step: sql.Column[int] = sql.Column("step", sql.Integer, primary_key=True)
-    return sql.Table(name, _tables, run_id, step, *columns, sqlite_with_rowid=with_rowid)
-
-
-_metrics = _history(
-    "metrics",
-    sql.Column("loss", sql.Float, nullable=False),
-    sql.Column("loss_per_position", sql.LargeBinary, nullable=False),
-    sql.Column("tokens_seen", sql.Integer, nullable=False),
-    sql.Column("seconds", sql.Float, nullable=False),
-)
-_evaluations = _history(
-    "evaluations",
-    sql.Column("true_history_loss", sql.Float, nullable=False),
-    sql.Column("own_history_loss", sql.Float, nullable=False),
-    sql.Column("loss_per_position", sql.LargeBinary, nullable=False),
-    sql.Column("valid_share", sql.Float),
-    sql.Column("prompted_accuracy", sql.Float),
-)
-_snapshots = _history("snapshots", sql.Column("file", sql.LargeBinary, nullable=False), with_rowid=True)
+QUOTA_MB = "2000"
+"""What all runs together may take in the store; the environment's DECODER_QUOTA_MB changes it."""
 
 
 @dataclass(frozen=True)
 class Run:
     """One training as it stands: `step` updates of `config.steps` are recorded.
 
-    `error` is the sentence that says why a failed run failed; `parent` and `fork_step` are for runs that
-    continue another one.
+    Attributes:
+        id: the hash of what was asked for.
+        state: "waiting" for a worker, "training", "paused", "finished" or "failed".
+        step: number of updates whose metrics can be read.
+        config: what is trained; of a fork, from its fork step on.
+        parent: the run whose history this one continues; None: it began by itself.
+        fork_step: the last update that it shares with its parent.
+        error: the sentence that says why a failed run failed.
+        paused_by: the viewer who paused it; None: it is not paused, or because nobody looked.
+        step_seconds: what one update costs a worker, estimated before it is measured.
     """
 
     id: str
@@ -91,297 +63,403 @@ class Run:
     parent: str | None = None
     fork_step: int | None = None
     error: str | None = None
+    paused_by: str | None = None
+    step_seconds: float = 0.0
 
 
-class MetricsRow(NamedTuple):
-    """One update: the fields of `TrainStep`; None at positions where nothing counts."""
+class Segment(NamedTuple):
+    """A stretch of a history, from after `start` updates on, that was trained with one configuration."""
 
-    step: int
-    loss: float
-    loss_per_position: tuple[float | None, ...]
-    tokens_seen: int
-    seconds: float
-
-
-class EvaluationRow(NamedTuple):
-    """The fields of `Evaluation` after `step` updates; None at positions where nothing counts."""
-
-    step: int
-    true_history_loss: float
-    own_history_loss: float
-    loss_per_position: tuple[float | None, ...]
-    valid_share: float | None
-    prompted_accuracy: float | None
-
-
-@dataclass(frozen=True)
-class History:
-    """What one quantum adds to a run: its updates, and by step the evaluations and the decoder's files."""
-
-    updates: list[TrainStep] = field(default_factory=list)
-    evaluations: dict[int, Evaluation] = field(default_factory=dict)
-    snapshots: dict[int, bytes] = field(default_factory=dict)
+    run_id: str
+    config: TrainConfig
+    start: int
 
 
 class Store:
-    """Runs and their histories, shared by all threads and processes that open the same file.
+    """Runs and their histories, shared by all threads, processes and machines that open the same database.
 
     The row of a run is the truth about it: readers see a quantum whole or not at all. Every method that
-    takes a run's id raises ValueError if there is no such run.
+    takes a run's id raises ValueError if there is no such run, and StoreError, which is one too, if the
+    database cannot be used.
     """
 
     def __init__(self, url: sql.URL) -> None:
-        self.url = url.render_as_string(hide_password=False)
-        self._engine = sql.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-        sql.event.listen(self._engine, "connect", _configure)
-        self._config = lru_cache(maxsize=64)(self._read_config)  # a configuration never changes
-        _check_schema(self._engine)
+        self.quota_bytes = _quota()
+        self.database = Database(url)
+        self.lineage = lru_cache(maxsize=1024)(self._read_lineage)  # what was asked for never changes
+
+    @property
+    def url(self) -> str:
+        """Its whole address, a password included: for other processes, not for people."""
+        return self.database.url.render_as_string(hide_password=False)
 
     def close(self) -> None:
         """Close all connections; the next call opens new ones."""
-        self._engine.dispose()
+        self.database.close()
+
+    # -- asking
 
     def request(self, config: TrainConfig, viewer: str = "") -> str:
         """Ask for a training and return its run's id, the same for equal configurations.
 
         A run that is already there is left as it is, be it waiting, finished or failed.
 
+        Args:
+            config: what to train.
+            viewer: who asks; counts as a look at the run. A run that nobody with a name ever looked at is
+                trained to its end; any other is paused once nobody looks.
+
         Raises:
-            ValueError: if the training is larger than the limits, or does not fit its corpus.
+            ValueError: if the training is larger than the limits, does not fit its corpus, or the store is full.
         """
-        del viewer  # who asked decides whose turn it is, once workers share their time between viewers
-        text = config.to_json()
-        run_id = hashlib.blake2b(f"{CODE_VERSION}/{text}".encode(), digest_size=10).hexdigest()
-        with self._engine.connect() as connection:
-            known = connection.execute(sql.select(_runs.c.id).where(_runs.c.id == run_id)).first()
-        if known is None:
+        run_id = _digest(config.to_json())
+        if not self._knows(run_id):
             _check_trainable(config)
-            now = time.time()
-            row = {
-                "id": run_id,
-                "config": text,
-                "state": "waiting",
-                "step": 0,
-                "created": now,
-                "updated": now,
-            }
-            with self._engine.begin() as connection:
-                connection.execute(sql.insert(_runs).prefix_with("OR IGNORE"), row)
+            self._check_room()
+            with self.database.write() as connection:
+                self.database.insert_new(connection, RUNS, _new_row(run_id, config))
+        if viewer:
+            self.watch(run_id, viewer)
         return run_id
+
+    def fork(self, run_id: str, step: int, *, viewer: str = "", **changes: Any) -> str:
+        """Continue a run in another way, and return the new run's id; the run itself does not change.
+
+        The new run starts from the exact state that its parent had after `step` updates, with the parent's
+        history before it. Equal forks are one run; a fork that changes nothing is the run itself.
+
+        Args:
+            run_id: the run to continue.
+            step: number of the parent's updates to keep, up to those recorded.
+            viewer: as in `request`.
+            **changes: fields of `TrainConfig` that are different from here on, all but the corpus and the
+                decoder, of which only the mask may change.
+
+        Raises:
+            ValueError: if the parent has not come to this step, or the changed training is not possible.
+        """
+        run = self.run(run_id)
+        if not 0 <= step <= run.step:
+            raise ValueError(
+                f"the run has {run.step} recorded updates and cannot be continued after {step}: "
+                f"choose a step from 0 to {run.step}"
+            )
+        config = _changed(run.config, changes, step)
+        # The state after this step may be an ancestor's: then that is the parent.
+        parent = [segment for segment in self.lineage(run_id) if segment.start < step or not segment.start][
+            -1
+        ]
+        if config == parent.config:
+            fork_id = parent.run_id
+        elif step == 0:
+            return self.request(config, viewer)
+        else:
+            fork_id = _digest(f"{parent.run_id}/{step}/{config.to_json()}")
+            if not self._knows(fork_id):
+                _check_trainable(config)
+                self._check_room()
+                self._insert_fork(_new_row(fork_id, config, parent.run_id, step))
+        if viewer:
+            self.watch(fork_id, viewer)
+        return fork_id
+
+    def watch(self, run_id: str, viewer: str) -> None:
+        """Note that a viewer looks at a run now; a paused run goes on, unless this very viewer paused it."""
+        now = time.time()
+        mine = RUNS.c.id == run_id
+        hers = sql.or_(RUNS.c.paused_by.is_(None), RUNS.c.paused_by != viewer)
+        with self.database.write() as connection:
+            if not connection.execute(sql.update(RUNS).where(mine).values(viewed=now)).rowcount:
+                raise _unknown(run_id)
+            resumed = sql.update(RUNS).where(mine, RUNS.c.state == "paused", hers)
+            connection.execute(resumed.values(state="waiting", paused_by=None))
+            self.database.upsert(connection, VIEWS, [{"run_id": run_id, "viewer": viewer, "seen": now}])
+
+    def watchers(self, run_id: str) -> frozenset[str]:
+        """Return who looks at the run now."""
+        recent = sql.select(VIEWS.c.viewer).where(
+            VIEWS.c.run_id == run_id, VIEWS.c.seen > time.time() - LOOKING_SECONDS
+        )
+        with self.database.read() as connection:
+            return frozenset(connection.scalars(recent))
+
+    def pause(self, run_id: str, viewer: str) -> None:
+        """Let nobody train the run until `resume`, or until somebody else looks at it.
+
+        Raises:
+            ValueError: if others look at it: a run that is shared goes on.
+        """
+        others = self.watchers(run_id) - {viewer}
+        if others:
+            raise ValueError(
+                f"{len(others)} other{'s look' if len(others) > 1 else ' looks'} at this training too, so it goes on: "
+                "hold your own view at a step instead"
+            )
+        stop = sql.update(RUNS).where(RUNS.c.id == run_id, RUNS.c.state.in_(("waiting", "training")))
+        with self.database.write() as connection:
+            connection.execute(stop.values(state="paused", paused_by=viewer))
+
+    def resume(self, run_id: str) -> None:
+        """Let a paused run go on."""
+        go_on = sql.update(RUNS).where(RUNS.c.id == run_id, RUNS.c.state == "paused")
+        with self.database.write() as connection:
+            connection.execute(go_on.values(state="waiting", paused_by=None))
+
+    def pin(self, run_id: str) -> None:
+        """Keep the run, however little it is looked at and however full the store is."""
+        with self.database.write() as connection:
+            connection.execute(sql.update(RUNS).where(RUNS.c.id == run_id).values(pinned=True))
+
+    # -- reading
 
     def run(self, run_id: str) -> Run:
         """Return the run as it stands now."""
-        config = self._config(run_id)
-        columns = sql.select(_runs.c.state, _runs.c.step, _runs.c.error)
-        with self._engine.connect() as connection:
-            row = connection.execute(columns.where(_runs.c.id == run_id)).one()
-        return Run(run_id, row.state, row.step, config, error=row.error)
+        config = self.lineage(run_id)[-1].config
+        with self.database.read() as connection:
+            row = connection.execute(sql.select(RUNS).where(RUNS.c.id == run_id)).first()
+        if row is None:
+            raise _unknown(run_id)
+        return Run(
+            run_id,
+            row.state,
+            row.step,
+            config,
+            parent=row.parent,
+            fork_step=row.fork_step,
+            error=row.error,
+            paused_by=row.paused_by,
+            step_seconds=row.step_seconds,
+        )
 
     def metrics(self, run_id: str, after: int = 0) -> list[MetricsRow]:
-        """Return the updates with a step above `after`, in order."""
-        rows = self._read(
-            run_id, sql.select(_metrics).where(_metrics.c.step > after).order_by(_metrics.c.step)
-        )
-        return [
-            MetricsRow(row.step, row.loss, _unpack(row.loss_per_position), row.tokens_seen, row.seconds)
-            for row in rows
-        ]
+        """Return the updates with a step above `after`, in order; of a fork, its parent's come first."""
+        return [MetricsRow.read(row) for row in self._read(run_id, METRICS, sql.select(METRICS), after)]
 
     def evaluations(self, run_id: str, after: int = -1) -> list[EvaluationRow]:
         """Return the evaluations with a step above `after`, in order; step 0 is the untrained decoder."""
-        table = _evaluations
-        rows = self._read(run_id, sql.select(table).where(table.c.step > after).order_by(table.c.step))
-        return [
-            EvaluationRow(
-                row.step,
-                row.true_history_loss,
-                row.own_history_loss,
-                _unpack(row.loss_per_position),
-                row.valid_share,
-                row.prompted_accuracy,
-            )
-            for row in rows
-        ]
+        rows = self._read(run_id, EVALUATIONS, sql.select(EVALUATIONS), after)
+        # What its parent owed at the fork, a fork evaluates itself: the same numbers, maybe twice.
+        return [EvaluationRow.read(row) for row in {row.step: row for row in rows}.values()]
 
     def snapshots(self, run_id: str) -> tuple[int, ...]:
         """Return the steps whose weights are kept, in order."""
-        rows = self._read(run_id, sql.select(_snapshots.c.step).order_by(_snapshots.c.step))
-        return tuple(row.step for row in rows)
+        return tuple(row.step for row in self._read(run_id, SNAPSHOTS, sql.select(SNAPSHOTS.c.step)))
 
     def weights(self, run_id: str, step: int | None = None) -> dict[str, Tensor]:
-        """Return the weights at the last snapshot at or before `step`; None: the newest.
+        """Return the weights at the last snapshot at or before `step`; None: the last state there is.
 
         Raises:
             ValueError: if there is no such snapshot yet.
         """
-        return safetensors.torch.load(self._snapshot(run_id, step)[1])
+        return self._weights(run_id, step)[2]
 
     def model(self, run_id: str, step: int | None = None) -> tuple[Decoder, int]:
         """Return the decoder with the `weights` of the same arguments, and the step they are from."""
-        found, file = self._snapshot(run_id, step)
-        return checkpoint.load(file), found
+        config, found, weights = self._weights(run_id, step)
+        model = Decoder(config.decoder)
+        load_weights(model, weights)
+        return model, found
 
-    def claim(self, worker: int, waiting_for: float = 0.0) -> str | None:
-        """Take the run that has waited longest, at least `waiting_for` seconds; None if there is none."""
-        longest = (
-            sql.select(_runs.c.id)
-            .where(_runs.c.state == "waiting", _runs.c.updated <= time.time() - waiting_for)
-            .order_by(_runs.c.updated)
-            .limit(1)
+    def nearest_finished(self, config: TrainConfig) -> Run | None:
+        """Return the finished run on the same corpus whose settings differ least; None if there is none."""
+        finished = sql.select(RUNS.c.id).where(RUNS.c.state == "finished").order_by(RUNS.c.advanced.desc())
+        with self.database.read() as connection:
+            ids = connection.scalars(finished.limit(200)).all()
+        wanted = _flat(config)
+
+        def differences(run: Run) -> int:
+            found = _flat(run.config)
+            return sum(found[name] != value for name, value in wanted.items())
+
+        runs = [run for run in map(self.run, ids) if run.config.corpus == config.corpus]
+        return min(runs, key=differences, default=None)
+
+    def _knows(self, run_id: str) -> bool:
+        with self.database.read() as connection:
+            return connection.scalar(sql.select(RUNS.c.id).where(RUNS.c.id == run_id)) is not None
+
+    def _insert_fork(self, row: dict[str, Any]) -> None:
+        """Insert a fork, and with it the parent's last state if that is not beyond the fork."""
+        states = sql.select(sql.literal(row["id"]), *CHECKPOINTS.c[1:]).where(
+            CHECKPOINTS.c.run_id == row["parent"], CHECKPOINTS.c.step <= row["fork_step"]
         )
-        while True:
-            with self._engine.connect() as connection:  # looking takes no lock, and workers look often
-                run_id: str | None = connection.scalar(longest)
-            if run_id is None:
-                return None
-            take = sql.update(_runs).where(_runs.c.id == run_id, _runs.c.state == "waiting")
-            with self._engine.begin() as connection:
-                taken = connection.execute(take.values(state="training", worker=worker, updated=time.time()))
-            if taken.rowcount:  # else somebody was faster: look for the next one
-                return run_id
+        with self.database.write() as connection:
+            if self.database.insert_new(connection, RUNS, row):
+                connection.execute(sql.insert(CHECKPOINTS).from_select([*CHECKPOINTS.c], states))
+                copied = sql.select(CHECKPOINTS.c.step).where(CHECKPOINTS.c.run_id == row["id"])
+                step = connection.scalar(copied)
+                mine = sql.update(RUNS).where(RUNS.c.id == row["id"])
+                connection.execute(mine.values(checkpoint_step=step))
 
-    def release(self, worker: int | None = None) -> None:
-        """Let the runs of a worker that is no more wait for another one; None: those of all workers."""
-        give_back = sql.update(_runs).where(_runs.c.state == "training")
-        if worker is not None:
-            give_back = give_back.where(_runs.c.worker == worker)
-        with self._engine.begin() as connection:
-            connection.execute(give_back.values(state="waiting", worker=None, updated=time.time()))
+    def _read_lineage(self, run_id: str) -> tuple[Segment, ...]:
+        """Return the stretches of a run's history, oldest first; the last one is its own."""
+        columns = sql.select(RUNS.c.config, RUNS.c.parent, RUNS.c.fork_step).where(RUNS.c.id == run_id)
+        with self.database.read() as connection:
+            row = connection.execute(columns).first()
+        if row is None:
+            raise _unknown(run_id)
+        own = Segment(run_id, TrainConfig.from_json(row.config), row.fork_step or 0)
+        return (*self.lineage(row.parent), own) if row.parent else (own,)
 
-    def commit(self, run_id: str, history: History, state: State, error: str | None = None) -> None:
-        """Add a quantum to an unfinished run, whole or not at all; a replayed row replaces itself."""
-        step = max((update.step for update in history.updates), default=0)
-        furthest = sql.case((_runs.c.step > step, _runs.c.step), else_=step)  # a replay starts behind the row
-        advance = sql.update(_runs).where(_runs.c.id == run_id, _runs.c.state.in_(("waiting", "training")))
-        values = {"state": state, "step": furthest, "error": error, "updated": time.time()}
-        tables: dict[sql.Table, list[dict[str, Any]]] = {
-            _metrics: [
-                {
-                    "step": update.step,
-                    "loss": update.loss,
-                    "loss_per_position": _pack(update.loss_per_position),
-                    "tokens_seen": update.tokens_seen,
-                    "seconds": update.seconds,
-                }
-                for update in history.updates
-            ],
-            _evaluations: [
-                {
-                    "step": step,
-                    **evaluation._asdict(),
-                    "loss_per_position": _pack(evaluation.loss_per_position),
-                }
-                for step, evaluation in history.evaluations.items()
-            ],
-            _snapshots: [{"step": step, "file": file} for step, file in history.snapshots.items()],
-        }
-        with self._engine.begin() as connection:
-            if not connection.execute(advance.values(values)).rowcount:
-                return  # somebody else trained it to its end, to the same bits
-            for table, rows in tables.items():
-                if rows:
-                    insert = sql.insert(table).prefix_with("OR REPLACE")
-                    connection.execute(insert, [{"run_id": run_id, **row} for row in rows])
+    def _read(self, run_id: str, table: sql.Table, rows: sql.Select[Any], after: int = -1) -> list[Any]:
+        """Return the rows of a run with a step above `after`: its own, and before its fork its ancestors'."""
+        lineage = self.lineage(run_id)
+        ends = [segment.start for segment in lineage[1:]] + [None]
+        parts = []
+        for segment, end in zip(lineage, ends, strict=True):
+            start = after if table is EVALUATIONS else max(after, segment.start or -1)
+            part = sql.and_(table.c.run_id == segment.run_id, table.c.step > start)
+            parts.append(part if end is None else sql.and_(part, table.c.step <= end))
+        with self.database.read() as connection:
+            return list(connection.execute(rows.where(sql.or_(*parts)).order_by(table.c.step)))
 
-    def _read_config(self, run_id: str) -> TrainConfig:
-        with self._engine.connect() as connection:
-            text = connection.scalar(sql.select(_runs.c.config).where(_runs.c.id == run_id))
-        if text is None:
-            raise ValueError(
-                f"there is no run {run_id!r} in this store: request it again from its configuration"
+    def _weights(self, run_id: str, step: int | None) -> tuple[TrainConfig, int, dict[str, Tensor]]:
+        """Return weights, the step they are from, and the configuration that they were trained with then."""
+        steps = [kept for kept in self.snapshots(run_id) if step is None or kept <= step]
+        newest = steps[-1] if steps else -1
+        if step is None:
+            last = sql.select(CHECKPOINTS.c.step, CHECKPOINTS.c.file).where(
+                CHECKPOINTS.c.run_id == run_id, CHECKPOINTS.c.step > newest
             )
-        return TrainConfig.from_json(text)
-
-    def _read(self, run_id: str, rows: sql.Select[Any]) -> list[Any]:
-        """Return the rows of one run, from a selection out of one history table."""
-        self._config(run_id)  # raises if there is no such run
-        (table,) = rows.get_final_froms()
-        with self._engine.connect() as connection:
-            return list(connection.execute(rows.where(table.c.run_id == run_id)))
-
-    def _snapshot(self, run_id: str, step: int | None) -> tuple[int, bytes]:
-        newest_first = (
-            sql.select(_snapshots.c.step, _snapshots.c.file).order_by(_snapshots.c.step.desc()).limit(1)
-        )
-        if step is not None:
-            newest_first = newest_first.where(_snapshots.c.step <= step)
-        rows = self._read(run_id, newest_first)
-        if not rows:
+            with self.database.read() as connection:
+                row = connection.execute(last).first()
+            if row is not None:
+                tensors = safetensors.torch.load(row.file)
+                weights = {
+                    name.removeprefix(WEIGHTS): weight
+                    for name, weight in tensors.items()
+                    if name.startswith(WEIGHTS)
+                }
+                return self._segment(run_id, row.step).config, row.step, weights
+        if newest < 0:
             when = "" if step is None else f" at or before step {step}"
             raise ValueError(f"run {run_id} has 0 snapshots{when}: wait until a worker has begun to train it")
-        return rows[0].step, rows[0].file
+        segment = self._segment(run_id, newest)
+        kept = sql.select(SNAPSHOTS.c.file).where(
+            SNAPSHOTS.c.run_id == segment.run_id, SNAPSHOTS.c.step == newest
+        )
+        with self.database.read() as connection:
+            file = connection.execute(kept).scalar_one()
+        return segment.config, newest, safetensors.torch.load(file)
+
+    def _segment(self, run_id: str, step: int) -> Segment:
+        """Return the stretch of a run's history in which it stood after `step` updates."""
+        return [segment for segment in self.lineage(run_id) if segment.start < step or not segment.start][-1]
+
+    def evict(self) -> int:
+        """Remove runs until the rest is within the quota, and return how many bytes that rest takes.
+
+        Runs that are pinned, looked at, not ended or continued by others stay, even above the quota; of the
+        rest those go first that were looked at longest ago.
+        """
+        while (taken := self._bytes()) > self.quota_bytes and self._evict_one():
+            pass
+        return taken
+
+    # -- inside
+
+    def _check_room(self) -> None:
+        """Make room for one more run, or raise."""
+        taken = self.evict()
+        if taken > self.quota_bytes:
+            raise StoreError(
+                f"the store holds {taken / 1e6:,.0f} MB of trainings that somebody looks at or keeps, "
+                f"and may hold {self.quota_bytes / 1e6:,.0f} MB: try again later, or raise DECODER_QUOTA_MB"
+            )
+
+    def _bytes(self) -> int:
+        with self.database.read() as connection:
+            return int(connection.scalar(sql.select(sql.func.coalesce(sql.func.sum(RUNS.c.bytes), 0))) or 0)
+
+    def _evict_one(self) -> bool:
+        child = RUNS.alias()
+        looked = sql.func.coalesce(RUNS.c.viewed, RUNS.c.advanced)
+        removable = (
+            sql.select(RUNS.c.id)
+            .where(
+                RUNS.c.pinned.is_(False),
+                RUNS.c.state.in_(("paused", "finished", "failed")),
+                looked < time.time() - WATCHED_SECONDS,
+                ~sql.exists().where(child.c.parent == RUNS.c.id),
+            )
+            .order_by(looked)
+            .limit(1)
+        )
+        with self.database.write() as connection:
+            run_id = connection.scalar(removable)
+            if run_id is None:
+                return False
+            for table in OF_A_RUN:
+                connection.execute(sql.delete(table).where(table.c.run_id == run_id))
+            connection.execute(sql.delete(RUNS).where(RUNS.c.id == run_id))
+        self.lineage.cache_clear()
+        return True
 
 
 def open_store(url: str | None = None) -> Store:
     """Open the store at an SQLAlchemy URL, making it if it is new.
 
     Args:
-        url: such as sqlite:////data/runs.db; None: the environment's DECODER_STORE, else a file in the
-            user's data folder.
+        url: such as sqlite:////data/runs.db or postgresql+psycopg://user@host/name; None: the environment's
+            DECODER_STORE, else a file in the user's data folder.
 
     Raises:
-        ValueError: if the URL is no SQLite file, or the file belongs to another version.
+        StoreError: a ValueError, if the URL is of another kind, a file would lie on a network file system,
+            the database cannot be used, or it belongs to another version.
     """
-    text = (
-        url
-        or os.environ.get("DECODER_STORE")
-        or f"sqlite:///{user_data_path('decoder-explorer') / 'runs.db'}"
-    )
+    return Store(locate(url))
+
+
+def _quota() -> float:
+    text = os.environ.get("DECODER_QUOTA_MB", QUOTA_MB)
     try:
-        parts = sql.make_url(text)
-    except ArgumentError as error:
-        raise ValueError(
-            f"{text!r} is no address of a store: give one such as sqlite:////data/runs.db"
-        ) from error
-    if parts.get_backend_name() != "sqlite" or parts.database in (None, "", ":memory:"):
-        raise ValueError(
-            f"the store {parts.render_as_string()} is no SQLite file, which this version needs: "
-            "give a URL such as sqlite:////data/runs.db"
-        )
-    path = Path(str(parts.database)).absolute()  # workers may stand in another folder
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return Store(parts.set(database=str(path)))
-    except (OSError, DatabaseError) as error:
-        reason = error.orig if isinstance(error, DatabaseError) else error
-        raise ValueError(
-            f"the store {path} cannot be opened ({reason}): let DECODER_STORE name another file"
+        return float(text) * 1e6
+    except ValueError as error:
+        raise StoreError(
+            f"DECODER_QUOTA_MB is {text!r}: give a number of megabytes such as {QUOTA_MB}"
         ) from error
 
 
-def _configure(connection: sqlite3.Connection, _record: Any) -> None:
-    """Set up a new connection: readers never wait for writers, and a power cut costs the last moments only."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            break
-        except (
-            sqlite3.OperationalError
-        ):  # a new file becomes WAL once; who loses that race is not made to wait
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA foreign_keys=ON")
+def _digest(text: str) -> str:
+    return hashlib.blake2b(f"{CODE_VERSION}/{text}".encode(), digest_size=10).hexdigest()
 
 
-def _check_schema(engine: sql.Engine) -> None:
-    """Make the tables in a new file; refuse a file of another version."""
-    with engine.connect() as connection:
-        # A second process that opens the same new file waits here until the tables stand.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        if version == 0 and not sql.inspect(connection).get_table_names():
-            _tables.create_all(connection)
-            connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
-            version = SCHEMA_VERSION
-        connection.commit()
-    if version != SCHEMA_VERSION:
+def _new_row(run_id: str, config: TrainConfig, parent: str | None = None, step: int = 0) -> dict[str, Any]:
+    now = time.time()
+    return {
+        "id": run_id,
+        "config": config.to_json(),
+        "parent": parent,
+        "fork_step": step if parent else None,
+        "state": "waiting",
+        "step": step,
+        "pinned": False,
+        "bytes": 0,
+        "created": now,
+        "quanta": 0,
+        "advanced": now,
+        "step_seconds": config.estimated_step_seconds,
+        "steps": config.steps,
+        "deaths": 0,
+    }
+
+
+def _changed(config: TrainConfig, changes: Mapping[str, Any], step: int) -> TrainConfig:
+    """Return the configuration with these changes, if a training can change so in its middle."""
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    if unknown := sorted(changes.keys() - known):
+        raise ValueError(f"a training has no setting {unknown[0]!r}: choose from {', '.join(sorted(known))}")
+    changed = dataclasses.replace(config, **changes)
+    same_shape = dataclasses.replace(changed.decoder, causal=config.decoder.causal) == config.decoder
+    if changed.corpus != config.corpus or not same_shape:
         raise ValueError(
-            f"the store {engine.url.database} has format {version} and this program writes format {SCHEMA_VERSION}: "
-            "move the file away, or let DECODER_STORE name another one"
+            "a training keeps its corpus and the shape of its decoder to the end: request a new one for others"
         )
+    if changed.steps <= step:
+        raise ValueError(
+            f"{step} updates are made and {changed.steps} would be planned: plan more than {step}"
+        )
+    return changed
 
 
 def _check_trainable(config: TrainConfig) -> None:
@@ -392,11 +470,11 @@ def _check_trainable(config: TrainConfig) -> None:
     corpus.batch(1, generator_for(config.seed, 1, "batch"), window=config.decoder.context_length)
 
 
-def _pack(losses: Tensor) -> bytes:
-    """Return (T,) float32 losses as little-endian bytes, nan included: SQLite would turn a nan into NULL."""
-    return struct.pack(f"<{len(losses)}f", *losses.tolist())
+def _flat(config: TrainConfig) -> dict[str, Any]:
+    fields = dataclasses.asdict(config)
+    decoder: dict[str, Any] = fields.pop("decoder")
+    return fields | decoder
 
 
-def _unpack(losses: bytes) -> tuple[float | None, ...]:
-    values = struct.unpack(f"<{len(losses) // 4}f", losses)
-    return tuple(None if math.isnan(value) else value for value in values)
+def _unknown(run_id: str) -> ValueError:
+    return ValueError(f"there is no run {run_id!r} in this store: request it again from its configuration")

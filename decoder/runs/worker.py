@@ -1,62 +1,113 @@
-"""The process that trains: `python -m decoder.runs.worker`, started by `Workers` with the store in DECODER_STORE.
+"""The processes that train: `python -m decoder.runs.worker COUNT`, started by `Workers` with the store in DECODER_STORE.
 
-It may be killed at any moment, because a quantum is committed whole or not at all. It leaves by itself when its
-standard input closes, that is, when the process that started it is gone.
+One process, the nursery, imports and warms up everything once. On Linux it then forks COUNT workers, and a new one
+in milliseconds whenever one dies; elsewhere forking after such imports is not safe, and COUNT is 1: it works itself.
+A worker may be killed at any moment, because a quantum is committed whole or not at all. All of them leave when the
+process that started them is gone: the standard input of the nursery then closes, and with it the pipe to its workers.
 """
 
 from __future__ import annotations
 
+import gc
 import os
+import select
+import sys
 import threading
 import time
-from collections import deque
+import traceback
 
 import torch
 
-from decoder.runs.advance import HELD_RUNS, Advancer
+from decoder.runs import schedule
+from decoder.runs.advance import Advancer
+from decoder.runs.database import StoreError
 from decoder.runs.store import Store, open_store
+from decoder.runs.workers import CAN_FORK
+from decoder.training.presets import preset
+from decoder.training.trainer import Trainer
 
 NICENESS = 10
 IDLE_SECONDS = 0.05
-BUSY_CLAIM_SECONDS = 0.1  # several looks of an idle worker
+UNUSABLE_SECONDS = 2.0
+LOOK_SECONDS = 0.02
+MEMORY_BYTES = 3 * 2**30
+"""Of data per worker: a hostile size becomes an error of its run instead of a process killed by the system."""
 
 
-def main() -> None:
-    """Train whatever waits in the store, until killed."""
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+def main(count: int) -> None:
+    """Warm up, then keep `count` workers; where processes cannot be forked, be the only one."""
+    torch.set_num_threads(1)  # threads of several trainings would fight
     if hasattr(os, "nice"):
         os.nice(NICENESS)  # clicks in the web process come first
-    torch.set_num_threads(1)  # threads of several trainings would fight
-    torch.optim.AdamW(
-        [torch.nn.Parameter(torch.zeros(1))]
-    )  # the first one takes a second: not a run's second
-    work(open_store())
+    Trainer(preset("ibm")).advance()  # the first update of a process takes a second: not a run's second
+    store = open_store()
+    schedule.next_run(store, 0)  # the driver and the first query take their time too
+    if CAN_FORK:
+        _keep(count, store)
+    else:
+        print(os.getpid(), flush=True)  # noqa: T201  # the pipe to `Workers`
+        threading.Thread(target=_leave_at_end_of, args=(0,), daemon=True).start()
+        work(store)
 
 
 def work(store: Store) -> None:
-    """Take turns between the runs this worker has claimed, for ever; a run just claimed comes first.
-
-    A busy worker claims only what idle ones have left lying.
-    """
+    """Train whatever is wanted most in the store, for ever."""
     advancer = Advancer(store)
-    own: deque[str] = deque()
+    turn = 0
     while True:
-        if len(own) < HELD_RUNS:
-            claimed = store.claim(os.getpid(), BUSY_CLAIM_SECONDS if own else 0.0)
-            if claimed is not None:
-                own.appendleft(claimed)
-        if not own:
-            time.sleep(IDLE_SECONDS)
-            continue
-        run_id = own.popleft()
-        if not advancer.advance(run_id).done:
-            own.append(run_id)
+        try:
+            run = schedule.next_run(store, turn)
+            if run is None:
+                time.sleep(IDLE_SECONDS)
+                continue
+            turn += 1
+            quantum = schedule.QUANTUM_SECONDS if run.quanta else schedule.FIRST_QUANTUM_SECONDS
+            advancer.advance(run.run_id, quantum)
+        except StoreError as error:
+            print(error, file=sys.stderr, flush=True)  # noqa: T201  # for whoever keeps the server
+            time.sleep(UNUSABLE_SECONDS)
 
 
-def _leave_with_parent() -> None:
-    os.read(0, 1)  # nothing is ever written: this returns when the other end is closed
+def _keep(count: int, store: Store) -> None:
+    """Fork workers, replace the dead, and say who they are, until the standard input closes.
+
+    This process has one thread and no connection to the store, so that a fork of it is whole.
+    """
+    store.close()
+    read_end, write_end = os.pipe()
+    gc.freeze()  # what the workers share is not to be copied by their garbage collection
+    pids: list[int] = []
+    while True:
+        pids = [pid for pid in pids if os.waitpid(pid, os.WNOHANG) == (0, 0)]
+        if len(pids) < count:
+            while len(pids) < count:
+                pid = os.fork()
+                if not pid:
+                    os.close(write_end)  # so that the pipe closes with the nursery
+                    _be_a_worker(read_end, store)
+                pids.append(pid)
+            print(*pids, flush=True)  # noqa: T201  # the pipe to `Workers`
+        if select.select([0], [], [], LOOK_SECONDS)[0]:
+            os._exit(0)
+
+
+def _be_a_worker(lifeline: int, store: Store) -> None:
+    try:
+        os.dup2(2, 1)  # the nursery alone says who the workers are
+        import resource  # noqa: PLC0415  # not on every system
+
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+        threading.Thread(target=_leave_at_end_of, args=(lifeline,), daemon=True).start()
+        work(store)
+    finally:
+        traceback.print_exc()
+        os._exit(1)  # never back into the nursery's code
+
+
+def _leave_at_end_of(pipe: int) -> None:
+    os.read(pipe, 1)  # nothing is ever written: this returns when the other end is closed
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

@@ -7,44 +7,52 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
-from sqlalchemy.exc import SQLAlchemyError
-
+from decoder.runs import leases
+from decoder.runs.database import StoreError
 from decoder.runs.store import Store
 
+CAN_FORK = sys.platform == "linux"
 WATCH_SECONDS = 0.1
+TIDY_SECONDS = 1.0
+START_SECONDS = 60.0
 _PACKAGE_ROOT = Path(__file__).parents[2]
 
 
 class Workers:
     """`with Workers(store, count=2) as workers:` keeps so many processes training what waits in the store.
 
-    One server per store is assumed: runs that an earlier one left in training wait again from here on.
+    Several servers may share a store; each has its own.
 
-    A worker is a plain `python -m decoder.runs.worker`. The start methods of multiprocessing would import
-    `__main__` again, and under Streamlit that is a whole app; a thread would fight with clicks for the
-    interpreter. Its standard input is a pipe that nobody writes to: it closes however this process ends.
+    They come out of a nursery, a plain `python -m decoder.runs.worker`. The start methods of multiprocessing
+    would import `__main__` again, and under Streamlit that is a whole app; a thread would fight with clicks for
+    the interpreter. Its standard input is a pipe that nobody writes to: it closes however this process ends.
     """
 
     def __init__(self, store: Store, count: int = 2) -> None:
         self._store = store
-        self._count = count
-        self._processes: list[subprocess.Popen[bytes]] = []
+        shares = [count] if CAN_FORK else [1] * count
+        self._nurseries = [_Nursery(store.url, share) for share in shares if share]
         self._leaving = threading.Event()
         # A daemon, so that a server that forgets to leave the block still ends, and its workers with it.
         self._watcher = threading.Thread(target=self._watch, name="worker-watch", daemon=True)
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The worker processes' ids, now."""
-        return tuple(process.pid for process in self._processes)
+        """The worker processes' ids, now; waits for the first ones to be there."""
+        deadline = time.monotonic() + START_SECONDS
+        while not all(nursery.pids for nursery in self._nurseries) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return tuple(pid for nursery in self._nurseries for pid in nursery.pids)
 
     def __enter__(self) -> Self:
-        self._store.release()
-        self._processes = [self._start() for _ in range(self._count)]
+        tidy(self._store)  # what an earlier server left in the middle of a quantum
+        for nursery in self._nurseries:
+            nursery.start()
         self._watcher.start()
         return self
 
@@ -53,41 +61,88 @@ class Workers:
     ) -> None:
         self._leaving.set()
         self._watcher.join()
-        for process in self._processes:
-            process.kill()  # safe at any moment, and a worker in a long update would not hear anything softer
-        for process in self._processes:
-            _bury(process)
-        self._store.release()
+        stopped = [pid for nursery in self._nurseries for pid in nursery.stop()]
+        with contextlib.suppress(StoreError):  # else the next server finds them dead
+            leases.release(self._store, tuple(stopped))
 
     def _watch(self) -> None:
-        """Replace dead workers; their runs wait again, and another worker replays them to the same bits."""
+        """Free the runs of dead workers at once, tidy the store every second, replace a dead nursery."""
+        known = self._workers_now()
+        tidied = time.monotonic()
         while not self._leaving.wait(WATCH_SECONDS):
-            for index, process in enumerate(self._processes):
-                if process.poll() is not None:
-                    # A store that is busy or full now may take the release a moment later: look again then.
-                    with contextlib.suppress(SQLAlchemyError):
-                        self._store.release(process.pid)
-                        _bury(process)
-                        self._processes[index] = self._start()
+            for nursery in self._nurseries:
+                nursery.replace_if_dead()
+            now = self._workers_now()
+            if now != known or time.monotonic() - tidied > TIDY_SECONDS:
+                known, tidied = now, time.monotonic()
+                tidy(self._store)
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _workers_now(self) -> list[int]:
+        return [pid for nursery in self._nurseries for pid in nursery.pids]
+
+
+def tidy(store: Store) -> None:
+    """Free the runs of the dead, pause those that nobody looks at, and keep the store within its quota."""
+    # A store that is busy or full now may take it a moment later.
+    with contextlib.suppress(StoreError):
+        leases.bury_dead(store)
+        leases.pause_unwatched(store)
+        store.evict()
+
+
+class _Nursery:
+    """A process that forks workers, or is one; it says on its standard output who they are."""
+
+    def __init__(self, url: str, count: int) -> None:
+        self.pids: tuple[int, ...] = ()
+        self._url = url
+        self._count = count
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
         path = os.pathsep.join(filter(None, (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
         # The address goes through the environment, because command lines are for everybody to read.
         environment = os.environ | {
-            "DECODER_STORE": self._store.url,
+            "DECODER_STORE": self._url,
             "PYTHONPATH": path,
             "OMP_NUM_THREADS": "1",
         }
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "decoder.runs.worker"],
+        self._process = subprocess.Popen(  # noqa: S603  # this very interpreter and package
+            [sys.executable, "-P", "-m", "decoder.runs.worker", str(self._count)],
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             env=environment,
             start_new_session=True,  # the terminal's Ctrl-C is for the server, which then ends its workers
         )
+        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
+
+    def replace_if_dead(self) -> None:
+        if self._process is not None and self._process.poll() is not None:
+            self.stop()
+            self.start()
+
+    def stop(self) -> tuple[int, ...]:
+        """End the process and its workers, and return who they were."""
+        process, stopped = self._process, self.pids
+        if process is not None:
+            # Safe at any moment, and a worker in a long update would not hear anything softer.
+            process.kill()
+            process.wait()
+            for pid in stopped:
+                _kill(pid)
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+        self._process, self.pids = None, ()
+        return stopped
+
+    def _listen(self, pipe: IO[str]) -> None:
+        with contextlib.suppress(ValueError):  # closed by `stop`
+            for line in pipe:
+                self.pids = tuple(int(pid) for pid in line.split())
 
 
-def _bury(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a process that is dead or dying, and close the pipe to it."""
-    process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 9)

@@ -1,21 +1,22 @@
-"""Tiny trainings and stores of their own for every test of runs."""
+"""Stores of their own for every test of runs, on each kind of database."""
 
-import dataclasses
-import math
+import os
+import uuid
+from contextlib import contextmanager
 
+import psutil
 import pytest
+import sqlalchemy as sql
 import torch
+from undisturbed import assert_undisturbed, tiny
 
-from decoder.config import DecoderConfig, TrainConfig
-from decoder.language import load_corpus
 from decoder.runs.store import open_store
-from decoder.training.trainer import train
+from decoder.runs.tables import METADATA, RUNS, VIEWS
 
-TINY = TrainConfig(
-    "ibm",
-    DecoderConfig(load_corpus("ibm").tokenizer.vocab_size, 9, n_layers=1, n_heads=2, d_model=8),
-    steps=30,
-    batch_size=4,
+DATABASES = ["sqlite", "postgresql"]
+SET_UP = (
+    "DECODER_TEST_POSTGRES is not set: apt-get install postgresql, make a role that may create databases "
+    "as .ci/run does, and set it to an address such as postgresql+psycopg://decoder:decoder@127.0.0.1/decoder"
 )
 
 
@@ -27,34 +28,94 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture
-def store(tmp_path):
-    store = open_store(f"sqlite:///{tmp_path}/runs.db")
-    yield store
-    store.close()
+@pytest.fixture(name="tiny")
+def _tiny():
+    return tiny
+
+
+@pytest.fixture(name="assert_undisturbed")
+def _assert_undisturbed():
+    return assert_undisturbed
+
+
+@contextmanager
+def database_of_its_own(kind, folder):
+    """Give the address of a new, empty database; afterwards it is gone."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder}/runs.db"
+        return
+    address = os.environ.get("DECODER_TEST_POSTGRES")
+    if not address:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(SET_UP)
+    schema = f"test_{uuid.uuid4().hex}"
+    engine = sql.create_engine(address, poolclass=sql.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sql.schema.CreateSchema(schema))
+    try:
+        url = sql.make_url(address).update_query_dict({"options": f"-csearch_path={schema}"})
+        yield url.render_as_string(hide_password=False)
+    finally:
+        with engine.begin() as connection:
+            connection.execute(sql.schema.DropSchema(schema, cascade=True))
+
+
+@contextmanager
+def open_new_store(kind, folder):
+    with database_of_its_own(kind, folder) as url:
+        store = open_store(url)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+@pytest.fixture(params=DATABASES)
+def store(request, tmp_path):
+    with open_new_store(request.param, tmp_path) as store:
+        yield store
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def shared_store(request, tmp_path_factory):
+    """One store for all tests of a module that need worker processes: they take seconds to start."""
+    with open_new_store(request.param, tmp_path_factory.mktemp("shared")) as store:
+        yield store
 
 
 @pytest.fixture
-def tiny():
-    return lambda **changes: dataclasses.replace(TINY, **changes)
+def dump():
+    def read(store, run_id=None, tables=None):
+        """Return every row of the store, or of one run, to the byte."""
+        rows = {}
+        with store.database.read() as connection:
+            for table in tables or METADATA.sorted_tables:
+                owner = table.c.get("run_id", table.c.get("id"))
+                found = sql.select(table)
+                if run_id is not None and owner is not None:
+                    found = found.where(owner == run_id)
+                rows[table.name] = sorted(map(repr, map(tuple, connection.execute(found))))
+        return rows
+
+    return read
 
 
 @pytest.fixture
-def assert_bit_identical():
-    def check(store, run_id):
-        """Compare the whole history of a finished run with one undisturbed training."""
-        run = store.run(run_id)
-        assert (run.state, run.step) == ("finished", run.config.steps)
-        rows = store.metrics(run_id)
-        assert [row.step for row in rows] == list(range(1, run.step + 1))
-        for row, step in zip(rows, train(run.config), strict=True):
-            assert row.loss == step.loss
-            assert row.tokens_seen == step.tokens_seen
-            expected = [None if math.isnan(value) else value for value in step.loss_per_position.tolist()]
-            assert list(row.loss_per_position) == expected
-            if step.step in store.snapshots(run_id):
-                weights = store.weights(run_id, step.step)
-                assert weights.keys() == step.model.state_dict().keys()
-                assert all(torch.equal(weights[name], live) for name, live in step.model.state_dict().items())
+def let_time_pass():
+    def shift(store, seconds):
+        """Let the store believe that so much time has gone by since everything that it noted."""
+        columns = (RUNS.c.created, RUNS.c.viewed, RUNS.c.advanced, RUNS.c.lease_until, VIEWS.c.seen)
+        with store.database.write() as connection:
+            for column in columns:
+                connection.execute(sql.update(column.table).values({column.name: column - seconds}))
 
-    return check
+    return shift
+
+
+@pytest.fixture
+def dead_worker():
+    """The name of a process of this machine that is no more."""
+    from decoder.runs import leases
+
+    host, pid, _ = leases.worker_name().rsplit("|", 2)
+    assert psutil.Process(int(pid)).create_time() > 1
+    return f"{host}|{pid}|1.00"  # this process's id, as an earlier process had it

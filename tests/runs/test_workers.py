@@ -1,51 +1,41 @@
-"""Worker processes train what waits, survive being killed, and never outlive their server."""
+"""Worker processes train what waits, survive being killed, stopped or starved, and never outlive their server."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from pathlib import Path
 
 import pytest
+import sqlalchemy as sql
+from disturbance import all_ended, is_alive, training, until
+from undisturbed import Change, assert_undisturbed, tiny
 
-from decoder.config import DecoderConfig
-from decoder.runs.store import open_store
+from decoder.config import DecoderConfig, TextSource, TrainConfig
+from decoder.language import open_corpus
+from decoder.runs import leases
+from decoder.runs.store import WATCHED_SECONDS, open_store
+from decoder.runs.tables import RUNS, VIEWS
 from decoder.runs.workers import Workers
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signal")
 
-
-def until(condition, seconds=30.0):
-    """Wait until the condition holds, and return how long that took."""
-    began = time.perf_counter()
-    while not condition():
-        assert time.perf_counter() - began < seconds, "waited in vain"
-        time.sleep(0.01)
-    return time.perf_counter() - began
+TEXT = TextSource(
+    "whether it is nobler in the mind to suffer the slings and arrows of outrageous fortune " * 60
+)
 
 
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{pid}/stat")  # an orphan that nobody waits for stays a zombie: not alive
-    try:
-        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+def heavy(*, batch_size, layers=1, steps=5, seed=0):
+    """A training whose updates take seconds, and with many layers more memory than a worker may have."""
+    vocabulary = open_corpus(TEXT, 256).tokenizer.vocab_size
+    decoder = DecoderConfig(vocabulary, 256, n_layers=layers, n_heads=8, d_model=64)
+    return TrainConfig(TEXT, decoder, steps=steps, batch_size=batch_size, seed=seed)
 
 
-def all_finished(store, ids):
-    return all(store.run(run_id).state == "finished" for run_id in ids)
-
-
-@pytest.fixture(scope="module")
-def shared_store(tmp_path_factory):
-    store = open_store(f"sqlite:///{tmp_path_factory.mktemp('shared')}/runs.db")
-    yield store
-    store.close()
+def row(store, run_id):
+    with store.database.read() as connection:
+        return connection.execute(sql.select(RUNS).where(RUNS.c.id == run_id)).one()
 
 
 @pytest.fixture(scope="module")
@@ -54,89 +44,201 @@ def workers(shared_store):
         yield workers
 
 
-def test_two_runs_are_trained_at_once_each_by_a_worker(shared_store, workers, tiny, assert_bit_identical):
+def test_two_runs_are_trained_at_once_each_by_a_worker(shared_store, workers):
     assert len(set(workers.pids)) == 2
     ids = [shared_store.request(tiny(seed=seed, steps=100)) for seed in range(2)]
-    until(lambda: all(shared_store.run(run_id).state == "training" for run_id in ids))
-    until(lambda: all_finished(shared_store, ids))
+    until(lambda: len(training(shared_store).keys() & {*workers.pids}) == 2)
+    until(lambda: all_ended(shared_store, ids))
     for run_id in ids:
-        assert_bit_identical(shared_store, run_id)
+        assert_undisturbed(shared_store, run_id)
 
 
 @pytest.mark.usefixtures("workers")
-def test_the_first_point_of_a_curve_comes_at_once(shared_store, tiny):
-    run_id = shared_store.request(tiny(seed=100))
-    assert until(lambda: shared_store.metrics(run_id)) < 0.5
+def test_a_fork_of_a_run_in_training_is_trained_beside_it(shared_store):
+    parent = shared_store.request(tiny(seed=5, steps=200))
+    until(lambda: shared_store.run(parent).step > 20)
+    step = shared_store.run(parent).step
+    fork = shared_store.fork(parent, step, mode="free_running")
+    until(lambda: all_ended(shared_store, [parent, fork]))
+    assert_undisturbed(shared_store, parent)
+    assert_undisturbed(shared_store, fork, Change(step, tiny(seed=5, steps=200, mode="free_running")))
 
 
 @pytest.mark.usefixtures("workers")
-def test_with_more_runs_than_workers_all_move(shared_store, tiny):
+def test_with_more_runs_than_workers_all_move(shared_store):
     ids = [shared_store.request(tiny(seed=seed, steps=800)) for seed in range(10, 13)]
     until(lambda: all(shared_store.run(run_id).step > 1 for run_id in ids))
     assert not any(shared_store.run(run_id).state == "finished" for run_id in ids)
-    until(lambda: all_finished(shared_store, ids))
+    for run_id in ids:  # seen enough: what nobody looks at any more is not trained to its end
+        shared_store.pause(run_id, "ada")
+    until(lambda: not training(shared_store))
 
 
-def test_a_run_that_fails_takes_nobody_along(shared_store, workers, tiny):
+def test_a_run_that_fails_takes_nobody_along(shared_store, workers):
     pids = workers.pids
     diverging = shared_store.request(tiny(learning_rate=1e30))
     others = [shared_store.request(tiny(seed=seed)) for seed in range(20, 23)]
-    until(lambda: all_finished(shared_store, others))
-    until(lambda: shared_store.run(diverging).state == "failed")
+    until(lambda: all_ended(shared_store, [diverging, *others]))
     assert "choose a learning rate below 1e+30" in shared_store.run(diverging).error
+    assert [shared_store.run(run_id).state for run_id in others] == ["finished"] * 3
     assert workers.pids == pids
 
 
-def test_killed_workers_are_replaced_and_their_runs_finish_bit_identically(
-    shared_store, workers, tiny, assert_bit_identical
-):
-    ids = [shared_store.request(tiny(seed=seed, steps=300)) for seed in range(30, 33)]
+def test_a_hostile_size_becomes_a_failed_run_with_a_sentence_and_no_killed_process(shared_store, workers):
+    """It is within every limit of the door, and would take more memory than a worker may."""
+    pids = workers.pids
+    run_id = shared_store.request(heavy(layers=8, batch_size=256))
+    other = shared_store.request(tiny(seed=25))
+    until(lambda: all_ended(shared_store, [run_id, other]))
+    run = shared_store.run(run_id)
+    assert (run.state, run.step) == ("failed", 0)
+    assert run.error == (
+        "the training needs more memory than a worker may take: choose a smaller decoder, batch or context"
+    )
+    assert workers.pids == pids
+    assert row(shared_store, run_id).deaths == 0
+    assert_undisturbed(shared_store, other)
+
+
+def test_killed_workers_are_replaced_and_their_runs_finish_bit_identically(shared_store, workers):
+    ids = [shared_store.request(tiny(seed=seed, steps=200)) for seed in range(30, 32)]
     until(lambda: all(shared_store.run(run_id).step > 1 for run_id in ids))
     killed = workers.pids
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: set(workers.pids).isdisjoint(killed), seconds=2.0)
+    until(lambda: set(workers.pids).isdisjoint(killed), seconds=5.0)
     assert len(set(workers.pids)) == 2
-    until(lambda: all_finished(shared_store, ids))
+    until(lambda: all_ended(shared_store, ids))
     for run_id in ids:
-        assert_bit_identical(shared_store, run_id)
+        assert_undisturbed(shared_store, run_id)
 
 
-def test_leaving_ends_all_workers_and_lets_their_runs_wait(store, tiny):
-    decoder = DecoderConfig(35, 9, n_layers=4, n_heads=4, d_model=128)
-    run_id = store.request(tiny(decoder=decoder, steps=5_000, batch_size=128))
+def test_a_run_that_kills_three_workers_is_failed_with_its_sentence_and_the_others_are_left_alone(
+    shared_store, workers
+):
+    poison = shared_store.request(heavy(batch_size=192))
+    others = [shared_store.request(tiny(seed=seed, steps=100)) for seed in range(40, 43)]
+    killed = []
+
+    def kill_its_worker():
+        now = row(shared_store, poison)
+        if now.lease is not None and now.lease not in killed:  # it takes seconds to its first update
+            os.kill(int(now.worker.split("|")[1]), signal.SIGKILL)
+            killed.append(now.lease)
+        return now.state == "failed"
+
+    until(kill_its_worker)
+    run = shared_store.run(poison)
+    assert len(killed) == 3
+    assert run.error == (
+        "the process that trained it died 3 times after step 0, probably for lack of memory: "
+        "choose a smaller decoder, batch or context"
+    )
+    until(lambda: all_ended(shared_store, others))
+    assert row(shared_store, poison).lease is None
+    for run_id in others:
+        assert row(shared_store, run_id).deaths == 0
+        assert_undisturbed(shared_store, run_id)
+    assert len(set(workers.pids)) == 2
+
+
+def stop_in_training(store, workers, run_id):
+    """Stop the worker of a run in the middle of an update, never in the middle of a transaction."""
+    while True:
+        until(lambda: row(store, run_id).lease is not None)
+        taken = row(store, run_id)
+        if taken.lease is None:
+            continue
+        pid = int(taken.worker.split("|")[1])
+        assert pid in workers.pids
+        os.kill(pid, signal.SIGSTOP)
+        if row(store, run_id).lease != taken.lease:
+            os.kill(pid, signal.SIGCONT)
+            continue
+        # Whoever is stopped inside a transaction holds its locks: then let it go on and try again.
+        written = threading.Thread(target=store.pin, args=(run_id,))
+        written.start()
+        written.join(1.0)
+        if written.is_alive():
+            os.kill(pid, signal.SIGCONT)
+            written.join()
+            continue
+        return pid, taken.lease
+
+
+def test_a_stopped_worker_loses_its_run_and_what_it_brings_back_later_is_thrown_away(
+    shared_store, workers, dump
+):
+    run_id = shared_store.request(tiny(seed=50, steps=150))
+    until(lambda: shared_store.run(run_id).step > 5)
+    pid, lease = stop_in_training(shared_store, workers, run_id)
+    try:
+        with shared_store.database.write() as connection:  # ten seconds later
+            expired = sql.update(RUNS).where(RUNS.c.lease == lease).values(lease_until=time.time() - 1)
+            assert connection.execute(expired).rowcount == 1
+        until(lambda: all_ended(shared_store, [run_id]))
+        before = dump(shared_store, run_id)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    # It wakes up, trains its quantum to the end and wants to commit; then it works on as if nothing had been.
+    following = shared_store.request(heavy(batch_size=8, steps=5, seed=50))
+    until(lambda: row(shared_store, following).lease is not None and pid in training(shared_store))
+    assert dump(shared_store, run_id) == before
+    assert_undisturbed(shared_store, run_id)
+    shared_store.pause(following, "ada")
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_run_that_nobody_watches_any_more_is_paused_by_the_server_and_woken_by_a_look(shared_store):
+    config = tiny(seed=60, steps=5_000)
+    run_id = shared_store.request(config, viewer="ada")
+    until(lambda: shared_store.run(run_id).step > 1)
+    with shared_store.database.write() as connection:
+        gone = time.time() - WATCHED_SECONDS - 1
+        connection.execute(sql.update(RUNS).where(RUNS.c.id == run_id).values(viewed=gone))
+        connection.execute(sql.update(VIEWS).where(VIEWS.c.run_id == run_id).values(seen=gone))
+    until(lambda: shared_store.run(run_id).state == "paused", seconds=10)
+    until(lambda: row(shared_store, run_id).lease is None)
+    step = shared_store.run(run_id).step
+    shared_store.watch(run_id, "bob")
+    until(lambda: shared_store.run(run_id).step > step)
+    shared_store.pause(run_id, "bob")
+
+
+def test_two_servers_on_one_store_share_the_work_and_not_the_runs(shared_store, workers):
+    with Workers(shared_store, count=1) as second:
+        ids = [shared_store.request(tiny(seed=seed, steps=200)) for seed in range(70, 74)]
+        seen = set()
+
+        def all_have_worked():
+            seen.update(training(shared_store))
+            return {*workers.pids, *second.pids} <= seen
+
+        until(all_have_worked)
+        until(lambda: all_ended(shared_store, ids))
+    for run_id in ids:
+        assert row(shared_store, run_id).deaths == 0
+        assert_undisturbed(shared_store, run_id)
+
+
+def test_leaving_ends_all_workers_and_lets_their_runs_wait(tmp_path):
+    store = open_store(f"sqlite:///{tmp_path}/runs.db")
+    run_id = store.request(heavy(batch_size=8, steps=500))
     with Workers(store, count=1) as workers:
         until(lambda: store.run(run_id).step)
         pids = workers.pids
     assert not any(is_alive(pid) for pid in pids)
-    assert store.run(run_id).state == "waiting"
-    assert store.metrics(run_id)
-
-
-def test_workers_do_not_outlive_a_killed_server_and_the_next_one_takes_over(store, tiny):
-    server = (
-        "import time\n"
-        "from decoder.runs.store import open_store\n"
-        "from decoder.runs.workers import Workers\n"
-        "with Workers(open_store(), count=2) as workers:\n"
-        "    print(*workers.pids, flush=True)\n"
-        "    time.sleep(60)\n"
+    assert (store.run(run_id).state, row(store, run_id).lease, row(store, run_id).deaths) == (
+        "waiting",
+        None,
+        0,
     )
-    run_id = store.request(tiny(steps=2_000))
-    environment = os.environ | {"DECODER_STORE": store.url}
-    command = [sys.executable, "-c", server]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        pids = [int(pid) for pid in process.stdout.readline().split()]
-        until(lambda: store.run(run_id).step)
-        process.kill()
-    assert len(pids) == 2
-    until(lambda: not any(is_alive(pid) for pid in pids), seconds=5.0)
-    assert store.run(run_id).state == "training"
-    with Workers(store, count=0):
-        assert store.run(run_id).state == "waiting"
+    assert store.metrics(run_id)
+    store.close()
 
 
-def test_workers_start_from_any_folder_without_running_the_main_script_again(store, tiny, tmp_path):
+def test_workers_start_from_any_folder_without_running_the_main_script_again(tmp_path):
+    store = open_store(f"sqlite:///{tmp_path}/runs.db")
     script = tmp_path / "app.py"
     (tmp_path / "torch.py").write_text("raise RuntimeError('a file beside the app is not torch')")
     script.write_text(
@@ -157,3 +259,15 @@ def test_workers_start_from_any_folder_without_running_the_main_script_again(sto
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=True
     )
     assert (done.stdout, done.stderr) == ("started\n", "")
+    store.close()
+
+
+def test_a_server_finds_what_a_killed_one_left_behind(store, dead_worker, monkeypatch):
+    run_id = store.request(tiny())
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "worker_name", lambda: dead_worker)
+        leases.take(store, run_id)
+    assert store.run(run_id).state == "training"
+    with Workers(store, count=0):
+        assert store.run(run_id).state == "waiting"
+        assert row(store, run_id).lease is None

@@ -1,0 +1,231 @@
+"""Who may train a run now: a lease per quantum, so that a dead or delayed worker can neither lose nor spoil anything.
+
+A worker takes the lease of a run, trains a quantum and commits it, whole, if the lease is still its own. Whatever
+happens to the worker in between, the store holds the run as it was before, and the next worker trains the same
+quantum to the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+import psutil
+import sqlalchemy as sql
+
+from decoder.runs.database import StoreError
+from decoder.runs.history import Checkpoint, History
+from decoder.runs.store import WATCHED_SECONDS, State, Store
+from decoder.runs.tables import CHECKPOINTS, EVALUATIONS, METRICS, RUNS, SNAPSHOTS
+
+LEASE_SECONDS = 10.0
+MOST_DEATHS = 3
+METRICS_ROW_BYTES = 200
+RUNNABLE = ("waiting", "training")
+
+
+class Lease(NamedTuple):
+    """The right to commit one quantum of a run.
+
+    Attributes:
+        run_id: the run.
+        token: what the row must still say at the commit.
+        checkpoint_step: the step of the stored state; None: there is none yet.
+        deaths: of workers that had the run, since it last made progress.
+    """
+
+    run_id: str
+    token: str
+    checkpoint_step: int | None
+    deaths: int
+
+
+def worker_name() -> str:
+    """Return what tells this process from all others, on any machine and also later."""
+    return f"{socket.gethostname()}|{os.getpid()}|{psutil.Process().create_time():.2f}"
+
+
+def take(store: Store, run_id: str) -> Lease | None:
+    """Take the lease of a run; None if another worker has it, or nothing is left to train."""
+    token = uuid.uuid4().hex
+    free = sql.update(RUNS).where(RUNS.c.id == run_id, RUNS.c.state.in_(RUNNABLE), RUNS.c.lease.is_(None))
+    with store.database.write() as connection:
+        taken = connection.execute(
+            free.values(
+                lease=token, lease_until=time.time() + LEASE_SECONDS, worker=worker_name(), state="training"
+            )
+        )
+        if not taken.rowcount:
+            return None
+        row = connection.execute(
+            sql.select(RUNS.c.checkpoint_step, RUNS.c.deaths).where(RUNS.c.id == run_id)
+        ).one()
+    return Lease(run_id, token, row.checkpoint_step, row.deaths)
+
+
+@contextmanager
+def kept_alive(store: Store, lease: Lease) -> Iterator[None]:
+    """Renew the lease while a long update or evaluation goes on."""
+    ended = threading.Event()
+    own = sql.update(RUNS).where(RUNS.c.id == lease.run_id, RUNS.c.lease == lease.token)
+
+    def renew() -> None:
+        while not ended.wait(LEASE_SECONDS / 3):
+            # A store that is busy or full now may take it in a moment; else the commit finds out.
+            with suppress(StoreError), store.database.write() as connection:
+                connection.execute(own.values(lease_until=time.time() + LEASE_SECONDS))
+
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def commit(
+    store: Store,
+    lease: Lease,
+    history: History,
+    state: State,
+    *,
+    error: str | None = None,
+    step_seconds: float | None = None,
+) -> bool:
+    """Add a quantum to its run and give the lease back, all in one transaction; a replayed row replaces itself.
+
+    Returns:
+        False, and nothing is changed, if the lease is no longer this worker's.
+    """
+    own = sql.update(RUNS).where(RUNS.c.id == lease.run_id, RUNS.c.lease == lease.token)
+    # A replay starts behind the row; a visitor may have paused the run meanwhile.
+    furthest = sql.case((RUNS.c.step > history.last_step, RUNS.c.step), else_=history.last_step)
+    paused = sql.and_(RUNS.c.state == "paused", sql.literal(state) == "training")
+    values = {
+        "state": sql.case((paused, RUNS.c.state), else_=state),
+        "step": furthest,
+        "error": error,
+        "quanta": RUNS.c.quanta + 1,
+        "advanced": time.time(),
+        "lease": None,
+        "lease_until": None,
+    }
+    if history.checkpoint is not None:
+        values["checkpoint_step"] = history.checkpoint.step
+        values["deaths"] = 0
+    if step_seconds is not None:
+        values["step_seconds"] = step_seconds
+    tables = {
+        METRICS: history.metrics_rows(),
+        EVALUATIONS: history.evaluation_rows(),
+        SNAPSHOTS: history.snapshot_rows(),
+        CHECKPOINTS: [] if history.checkpoint is None else [_checkpoint_row(history.checkpoint)],
+    }
+    with store.database.write() as connection:
+        if not connection.execute(own.values(values)).rowcount:
+            return False
+        for table, rows in tables.items():
+            store.database.upsert(connection, table, [{"run_id": lease.run_id, **row} for row in rows])
+        if tables[SNAPSHOTS] or tables[CHECKPOINTS]:
+            mine = sql.update(RUNS).where(RUNS.c.id == lease.run_id)
+            connection.execute(mine.values(bytes=_bytes_of_run()))
+    return True
+
+
+def checkpoint(store: Store, run_id: str) -> Checkpoint | None:
+    """Return the stored state of a run; None if there is none, or if it is damaged: then a replay begins before it."""
+    kept = sql.select(CHECKPOINTS).where(CHECKPOINTS.c.run_id == run_id)
+    with store.database.read() as connection:
+        row = connection.execute(kept).first()
+    if row is None:
+        return None
+    found = Checkpoint(row.step, row.file)
+    return found if found.checksum == row.checksum else None
+
+
+def give_back(store: Store, lease: Lease) -> None:
+    """Free a run of which nothing could be committed; nobody died."""
+    _free(store, RUNS.c.lease == lease.token, deaths=0)
+
+
+def bury_dead(store: Store) -> None:
+    """Free the runs whose workers are dead or too late; fail a run that has cost three workers without progress."""
+    leased = sql.select(RUNS.c.id, RUNS.c.lease, RUNS.c.lease_until, RUNS.c.worker).where(
+        RUNS.c.lease.is_not(None)
+    )
+    with store.database.read() as connection:
+        rows = connection.execute(leased).all()
+    for row in rows:
+        if row.lease_until < time.time() or _is_dead(row.worker):
+            # Renewed since it was read: then its worker lives after all.
+            _free(store, sql.and_(RUNS.c.lease == row.lease, RUNS.c.lease_until == row.lease_until), deaths=1)
+
+
+def release(store: Store, pids: tuple[int, ...]) -> None:
+    """Free the runs of this machine's workers that were stopped on purpose: that is no death."""
+    prefix = [f"{socket.gethostname()}|{pid}|" for pid in pids]
+    mine = [RUNS.c.worker.startswith(start, autoescape=True) for start in prefix]
+    _free(store, sql.and_(RUNS.c.lease.is_not(None), sql.or_(sql.false(), *mine)), deaths=0)
+
+
+def pause_unwatched(store: Store) -> None:
+    """Pause the runs that somebody once looked at, and nobody any more."""
+    unwatched = sql.and_(RUNS.c.state.in_(RUNNABLE), RUNS.c.viewed < time.time() - WATCHED_SECONDS)
+    with store.database.read() as connection:  # looking takes no lock, and there is seldom something to do
+        found = connection.scalar(sql.select(RUNS.c.id).where(unwatched).limit(1))
+    if found is not None:
+        with store.database.write() as connection:
+            connection.execute(sql.update(RUNS).where(unwatched).values(state="paused"))
+
+
+def _free(store: Store, which: sql.ColumnElement[bool], deaths: int) -> None:
+    died = RUNS.c.deaths + deaths
+    poison = died >= MOST_DEATHS
+    error = sql.literal("the process that trained it died ") + sql.cast(died, sql.String)
+    error += " times after step " + sql.cast(RUNS.c.step, sql.String)
+    error += ", probably for lack of memory: choose a smaller decoder, batch or context"
+    # What is paused stays so, unless it is given up.
+    state = sql.case((poison, "failed"), (RUNS.c.state == "training", "waiting"), else_=RUNS.c.state)
+    free = sql.update(RUNS).where(which)
+    values = {
+        "lease": None,
+        "lease_until": None,
+        "deaths": died,
+        "state": state,
+        "error": sql.case((poison, error), else_=None),
+    }
+    with store.database.write() as connection:
+        connection.execute(free.values(values))
+
+
+def _is_dead(worker: str) -> bool:
+    """Whether a worker of this machine is gone; of another machine's nothing is known but its lease."""
+    host, pid, created = worker.rsplit("|", 2)
+    if host != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(int(pid))
+        return process.status() == psutil.STATUS_ZOMBIE or f"{process.create_time():.2f}" != created
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _checkpoint_row(kept: Checkpoint) -> dict[str, object]:
+    return {"step": kept.step, "file": kept.file, "checksum": kept.checksum}
+
+
+def _bytes_of_run() -> sql.ColumnElement[int]:
+    """What a run takes in the store, near enough for the quota."""
+
+    def files(table: sql.Table) -> sql.ScalarSelect[int]:
+        total = sql.func.coalesce(sql.func.sum(sql.func.length(table.c.file)), 0)
+        return sql.select(total).where(table.c.run_id == RUNS.c.id).scalar_subquery()
+
+    return files(SNAPSHOTS) + files(CHECKPOINTS) + METRICS_ROW_BYTES * RUNS.c.step

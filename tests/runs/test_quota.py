@@ -1,0 +1,154 @@
+"""What the store may hold: the least looked at goes first, what somebody needs stays, and a full store says so."""
+
+import pytest
+import sqlalchemy as sql
+from undisturbed import assert_undisturbed, tiny
+
+from decoder.runs.advance import Advancer
+from decoder.runs.database import StoreError
+from decoder.runs.store import open_store
+from decoder.runs.tables import METADATA, OF_A_RUN, RUNS
+
+
+@pytest.fixture
+def finished(store):
+    def train(seed, **asked):
+        run_id = store.request(tiny(seed=seed, steps=2), **asked)
+        advancer = Advancer(store)
+        while not advancer.advance(run_id, 0.02).done:
+            pass
+        return run_id
+
+    return train
+
+
+def held(store):
+    with store.database.read() as connection:
+        return set(connection.scalars(sql.select(RUNS.c.id)))
+
+
+def size(store, run_id):
+    with store.database.read() as connection:
+        return connection.scalar(sql.select(RUNS.c.bytes).where(RUNS.c.id == run_id))
+
+
+def test_what_a_run_takes_is_counted(store, finished):
+    run_id = finished(0)
+    files = 0
+    with store.database.read() as connection:
+        for name in ("snapshots", "checkpoints"):
+            files += sum(len(file) for file in connection.scalars(sql.select(METADATA.tables[name].c.file)))
+    assert files < size(store, run_id) < 1.1 * files
+    assert store.evict() == size(store, run_id)
+
+
+def test_nothing_goes_while_there_is_room(store, finished, let_time_pass, dump):
+    finished(0)
+    let_time_pass(store, 1_000)
+    before = dump(store)
+    store.evict()
+    assert dump(store) == before
+
+
+def test_what_was_looked_at_longest_ago_goes_first_and_no_more_than_must(store, finished, let_time_pass):
+    ids = [finished(seed, viewer="ada") for seed in range(5)]
+    for run_id in (ids[3], ids[1], ids[4], ids[0], ids[2]):
+        let_time_pass(store, 100)
+        store.watch(run_id, "ada")
+    let_time_pass(store, 100)
+    gone = []
+    for kept in (4, 3, 2, 1, 0):
+        before = held(store)
+        store.quota_bytes = kept * size(store, ids[2]) + 1 if kept else 0
+        assert store.evict() <= store.quota_bytes
+        gone += before - held(store)
+    assert gone == [ids[3], ids[1], ids[4], ids[0], ids[2]]
+
+
+def test_of_a_run_that_goes_nothing_stays_and_it_can_be_asked_for_again(store, finished, let_time_pass):
+    run_id = finished(0, viewer="ada")
+    store.run(run_id)
+    let_time_pass(store, 100)
+    store.quota_bytes = 0
+    assert store.evict() == 0
+    with store.database.read() as connection:
+        for table in (*OF_A_RUN, RUNS):
+            assert connection.scalar(sql.select(sql.func.count()).select_from(table)) == 0
+    with pytest.raises(ValueError, match=f"no run '{run_id}' in this store: request it again"):
+        store.run(run_id)
+    store.quota_bytes = 1e9
+    assert finished(0) == run_id
+    assert_undisturbed(store, run_id)
+
+
+def test_what_is_pinned_watched_unfinished_or_a_parent_stays(store, finished, let_time_pass):
+    pinned, parent, forgotten = finished(0), finished(1), finished(2)
+    store.pin(pinned)
+    fork = store.fork(parent, 1, mode="free_running")
+    waiting = store.request(tiny(seed=3))
+    paused = store.request(tiny(seed=4), viewer="ada")
+    store.pause(paused, "ada")
+    watched = finished(5, viewer="ada")
+    let_time_pass(store, 100)
+    store.watch(watched, "bob")
+    store.quota_bytes = 0
+    store.evict()
+    assert held(store) == {pinned, parent, fork, waiting, watched}
+    assert forgotten not in held(store)
+
+
+def test_a_parent_goes_after_its_last_fork(store, finished, let_time_pass):
+    parent = finished(0)
+    fork = store.fork(parent, 1, viewer="ada", mode="free_running")
+    store.pause(fork, "ada")
+    let_time_pass(store, 100)
+    store.quota_bytes = size(store, parent) - 1
+    store.evict()
+    assert held(store) == set()
+
+
+def test_a_full_store_refuses_what_is_new_with_the_numbers_and_gives_what_it_has(store, finished):
+    run_id = finished(0)
+    store.pin(run_id)
+    store.quota_bytes = size(store, run_id) - 1
+    refusal = (
+        r"the store holds \d+ MB of trainings that somebody looks at or keeps, and may hold \d+ MB: "
+        "try again later, or raise DECODER_QUOTA_MB"
+    )
+    with pytest.raises(StoreError, match=refusal):
+        store.request(tiny(seed=1), viewer="ada")
+    with pytest.raises(StoreError, match=refusal):
+        store.fork(run_id, 1, mode="free_running")
+    assert store.request(tiny(seed=0, steps=2), viewer="ada") == run_id
+    assert held(store) == {run_id}
+
+
+def test_room_is_made_for_what_is_new(store, finished, let_time_pass):
+    old = finished(0)
+    let_time_pass(store, 100)
+    store.quota_bytes = size(store, old) - 1
+    new = store.request(tiny(seed=1))
+    assert held(store) == {new}
+
+
+def test_a_run_that_grows_beyond_the_quota_is_not_disturbed(store, let_time_pass):
+    store.quota_bytes = 1
+    run_id = store.request(tiny(), viewer="ada")
+    let_time_pass(store, 100)
+    advancer = Advancer(store)
+    while not advancer.advance(run_id, 0.02).done:
+        if store.run(run_id).step < 30:
+            store.evict()
+    assert_undisturbed(store, run_id)
+
+
+def test_the_quota_is_a_number_of_megabytes_in_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("DECODER_QUOTA_MB", "12.5")
+    store = open_store(f"sqlite:///{tmp_path}/runs.db")
+    assert store.quota_bytes == 12.5e6
+    store.close()
+    monkeypatch.setenv("DECODER_QUOTA_MB", "plenty")
+    with pytest.raises(
+        StoreError, match="DECODER_QUOTA_MB is 'plenty': give a number of megabytes such as 2000"
+    ):
+        open_store(f"sqlite:///{tmp_path}/runs.db")
