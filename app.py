@@ -7,6 +7,9 @@ and the navigation. Run it with: streamlit run app.py
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +18,8 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.runtime.pages_manager import PagesManager
 
-from decoder.runs import Workers, open_store
+from decoder.runs import StoreError, open_store
+from decoder.runs.engine import engine
 from decoder.training.presets import preset
 from pages.ui import session
 from pages.ui.headers import SecurityHeaders
@@ -23,6 +27,8 @@ from pages.ui.player import stop_playing
 
 SIDEBAR_PIXELS = 270
 ASSETS = Path(__file__).parent / "assets"
+# As a part of the page: a file of its own would be gone with the session that a reload ends, and asked for once more.
+ICON = "data:image/png;base64," + b64encode((ASSETS / "favicon.png").read_bytes()).decode()
 
 
 @asynccontextmanager
@@ -31,9 +37,14 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
     # Until somebody has opened the first page, Streamlit would take the folder pages/ for its own old kind
     # of pages, and answer a deep link with "page not found".
     PagesManager.uses_pages_directory = False
-    store = await asyncio.to_thread(open_store)
-    store.request(preset(session.FIRST_CORPUS))
-    with Workers(store, count=session.WORKERS):
+    try:
+        store = await asyncio.to_thread(open_store)
+        store.pin(store.request(preset(session.FIRST_CORPUS)))
+        workers = engine(store, count=session.WORKERS)
+    except ValueError as error:
+        print(f"The app cannot start: {error}", file=sys.stderr, flush=True)  # noqa: T201  # to who starts it
+        os._exit(1)  # the server would print forty lines of its own around the sentence
+    with workers:
         yield
 
 
@@ -44,6 +55,10 @@ def pages() -> dict[str, list[st.Page]]:
             st.Page("pages/lecture/start.py", title="Start", icon=":material/play_circle:", default=True),
         ],
         "The lecture": [
+            st.Page("pages/lecture/tokens.py", title="Tokens and targets", icon=":material/segment:"),
+            st.Page(
+                "pages/lecture/embeddings.py", title="Embeddings and positions", icon=":material/barcode:"
+            ),
             st.Page("pages/lecture/causal_mask.py", title="Causal mask", icon=":material/grid_on:"),
             st.Page("pages/lecture/attention.py", title="Attention", icon=":material/visibility:"),
             st.Page("pages/lecture/training.py", title="Training", icon=":material/show_chart:"),
@@ -57,7 +72,7 @@ def frame() -> None:
     # Before the navigation: a page's own icon would be fetched from another host as the tab's icon.
     st.set_page_config(
         page_title="Decoder Explorer",
-        page_icon=ASSETS / "favicon.png",
+        page_icon=ICON,
         layout="wide",
         initial_sidebar_state=SIDEBAR_PIXELS,
     )
@@ -66,8 +81,11 @@ def frame() -> None:
     if st.session_state.get("page") != page.url_path:
         st.session_state["page"] = page.url_path
         stop_playing()
-    session.choose(with_mode=page.url_path != "training")
-    page.run()
+    try:
+        session.choose(with_mode=page.url_path != "training")
+        page.run()
+    except StoreError as error:
+        session.refuse(error)
 
 
 app = st.App(__file__, lifespan=lifespan, middleware=[Middleware(SecurityHeaders)])

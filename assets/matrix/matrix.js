@@ -2,10 +2,11 @@
 
    Streamlit calls the default export again on every change of data or theme, so everything is kept per mounting place in
    VIEWS and listeners are set once, where their element is made. Text reaches the page only through fillText and
-   textContent. Nothing is animated. */
+   textContent. Nothing moves but the walk through the rows, and that only when asked to. */
 
 const VIEWS = new WeakMap();
 const MINUS = "\u2212", MINUS_INFINITY = "\u2212\u221e";
+const PAUSE = 2400, GLIDE = 450;                                // milliseconds at a row, and from one to the next
 
 export default function matrix({ data, parentElement, setStateValue, setTriggerValue }) {
   let view = VIEWS.get(parentElement);
@@ -68,6 +69,8 @@ function hatchPattern(ctx, look, dpr) {
 const signed = (text) => text.replaceAll("-", MINUS);
 const exact = (value) => value === 0 ? "0" : signed(value.toPrecision(4).replace("e", " · 10^").replace("^+", "^"));
 const same = (one, other) => one?.join() === other?.join();
+const shut = (panel, row, column) => panel.kind !== "scores" && panel.masked[row][column] && panel.values[row][column] === null;
+const total = (sum) => sum < 10 ? sum.toFixed(3) : exact(sum);
 const between = (value, low, high) => Math.min(Math.max(value, low), high);
 
 function make(tag, parent, { text, ...settings } = {}) {
@@ -105,7 +108,7 @@ class View {
     this.draw();
   }
   take(place) {
-    if (this.data.press) return place && this.press(place);
+    if (this.data.press) return this.press(place);
     this.chosen = same(place, this.chosen) ? null : place;
     this.choose(this.chosen, ++this.turn);
   }
@@ -123,6 +126,7 @@ class Matrices extends View {
   constructor(root) {
     super(root, "matrices");
     this.panels = []; this.hover = null; this.focus = null;
+    this.walk = new Walk(root, () => this.later());
     this.line = make("div", root, { class: "panels" });
     this.caption = make("p", root, { class: "caption" });
     this.details = make("details", root);
@@ -133,16 +137,26 @@ class Matrices extends View {
     this.live = make("div", root, { class: "unseen", "aria-live": "polite" });
   }
 
+  remove() { this.walk.stop(); super.remove(); }
+
+  /* A press comes back as other numbers: they are said to whoever pressed without seeing. */
+  update(data) {
+    super.update(data);
+    if (data.press && this.active() && !this.hover) this.say();
+  }
+
   /* The elements that the data ask for; what exists is kept, so focus survives. */
   build() {
-    const { panels, rows, columns, caption, size, press } = this.data;
+    const { panels, rows, columns, caption, size, press, walk } = this.data;
+    this.walk.update(walk);
+    this.line.classList.toggle("pressed", Boolean(press));
     while (this.panels.length > panels.length) this.panels.pop().figure.remove();
     while (this.panels.length < panels.length) this.panels.push(this.makePanel(this.panels.length));
     panels.forEach((panel, at) => {
       const view = this.panels[at];
       view.title.textContent = panel.title;
       view.note.textContent = size === "large" ? panel.note : "";
-      const help = `Arrow keys move, Enter ${press ? "presses" : "selects"}, Escape clears.`;
+      const help = `Arrow keys move, Enter ${press || "selects"}, Escape clears.`;
       view.canvas.setAttribute("aria-label", `${panel.summary} ${help}`);
     });
     const inside = (cell) => cell && panels[cell[0]] && cell[1] < rows.length && cell[2] < columns.length ? cell : null;
@@ -189,7 +203,7 @@ class Matrices extends View {
       case "Enter": case " ": this.focus = [at, row, column]; this.take(this.focus); break;
       case "Escape":
         this.hover = null; this.quiet = true;
-        if (this.chosen) this.take(this.chosen);                // taking it again lets it go
+        if (this.chosen && !this.data.press) this.take(this.chosen);   // taking it again lets it go
         break;
       default: return;
     }
@@ -221,9 +235,9 @@ class Matrices extends View {
   /* How a cell is called in words. */
   words(panel, row, column) {
     const value = panel.values[row][column], closed = panel.masked[row][column];
-    if (closed && panel.kind === "masked_scores") return `${MINUS_INFINITY}, masked`;
-    if (closed && panel.kind === "weights") return "0, masked";
-    return (value === null ? "not a finite number" : exact(value)) + (closed ? ", will be masked" : "");
+    if (shut(panel, row, column)) return panel.kind === "weights" ? "0, masked" : `${MINUS_INFINITY}, masked`;
+    const plan = panel.kind === "scores" ? "will be masked" : "should be masked";
+    return (value === null ? "not a finite number" : exact(value)) + (closed ? `, ${plan}` : "");
   }
 
   say() {
@@ -259,10 +273,12 @@ class Matrices extends View {
   /* How many panels stand side by side, and the one size of all cells: as large as the width allows. */
   paint() {
     const { panels, rows, columns, size } = this.data, R = rows.length, C = columns.length;
-    const dpr = window.devicePixelRatio || 1, small = size === "small", largest = small ? 20 : between(520 / R, 20, 64);
+    const dpr = window.devicePixelRatio || 1, small = size === "small";
+    let largest = small ? 20 : between(520 / R, 20, 64);
     const gap = 26, axis = 18, edge = 3;
     const numbers = !small && Math.max(R, C) <= 12, needed = numbers ? 28 : small ? 7 : 11.5, body = small ? 120 : 168;
     const pen = this.panels[0].canvas.getContext("2d");
+    const sumTexts = panels.flatMap((panel) => (panel.row_sums ?? []).map((sum) => `= ${total(sum)}`));
     const widest = (texts, font) => {
       pen.font = `600 ${font}px ${this.look.font}`;
       return Math.ceil(Math.max(...texts.map((text) => pen.measureText(text).width)));
@@ -270,7 +286,7 @@ class Matrices extends View {
     let font = 10.5, across = panels.length, cell, left, right, summed = true;
     const measure = () => {                                     // the size of a cell with so many panels side by side
       const label = axis + Math.min(widest(rows, font) + 10, Math.max(this.width * 0.2, 72));
-      const index = widest(rows.map((row) => row.split(" ")[0]), font) + 10, sums = widest(["= 1.000"], font) + 12;
+      const index = widest(rows.map((row) => row.split(" ")[0]), font) + 10, sums = widest(sumTexts, font) + 12;
       left = (at) => at % across === 0 ? label : index;
       right = (at) => edge + (panels[at].row_sums && summed ? sums : 0);
       cell = Infinity;
@@ -283,6 +299,9 @@ class Matrices extends View {
       return cell;
     };
     while (measure() < needed && across > 1) across--;          // as many as leave readable cells
+    across = Math.ceil(panels.length / Math.ceil(panels.length / across));   // four as two and two, not three and one
+    if (across < panels.length) largest = Math.min(largest, 52);
+    measure();
     if (cell < needed) { summed = false; measure(); }           // on a phone the legend says what the rows sum to
     font = between(cell * 0.22 + 7.5, 10.5, 15);
     measure();
@@ -316,47 +335,52 @@ class Matrices extends View {
       item.append(text);
       return swatch;
     };
-    if (panel.masked.some((row) => row.some(Boolean))) {
-      if (panel.kind === "scores") sign("edge", "edge of the mask");
-      else sign("", panel.kind === "weights" ? "masked: 0" : `masked: ${MINUS_INFINITY}`).style.background =
+    const places = panel.masked.flatMap((row, y) => row.flatMap((closed, x) => closed ? [[y, x]] : []));
+    const signs = places.filter(([row, column]) => shut(panel, row, column)).length;
+    if (signs) {
+      sign("", panel.kind === "weights" ? "masked: 0" : `masked: ${MINUS_INFINITY}`).style.background =
         `repeating-linear-gradient(135deg, ${look.hatch} 0 1px, ${look.masked} 1px 4.24px)`;
     }
+    if (signs < places.length) sign("edge", "edge of the mask");
     if (panel.row_sums && !this.layout.summed) {
-      const sums = panel.row_sums.map((sum) => sum.toFixed(3)).sort((a, b) => a - b);
-      const ends = [...new Set([sums[0], sums.at(-1)])];
-      make("span", legend, { text: `each row sums to ${ends.join(" \u2026 ")}` });
+      const sums = [Math.min(...panel.row_sums), Math.max(...panel.row_sums)].map(total);
+      make("span", legend, { text: `each row sums to ${[...new Set(sums)].join(" \u2026 ")}` });
     }
     if (data.marks.length && data.mark_name) sign("mark", data.mark_name);
   }
 
   drawCells() {
-    const { panels, rows, columns, bright_row: bright, marks } = this.data, { look, layout } = this;
+    const { panels, rows, columns, bright_row, marks, cross } = this.data, { look, layout } = this;
+    const bright = this.walk.row ?? bright_row, walking = this.walk.row !== null;
+    const crossed = cross && !walking && this.chosen;
     const { cell, font, flat, step, dpr, numbers } = layout, R = rows.length, C = columns.length, active = this.active();
     panels.forEach((panel, at) => {
       const { left, top, width, height, first } = layout.places[at], ctx = prepare(this.panels[at].canvas, width, height);
       const type = (weight, px) => { ctx.font = `${weight} ${px}px ${look.font}`; };
-      const closed = (row, column) => Boolean(panel.masked[row]?.[column]), hatched = panel.kind !== "scores";
+      const closed = (row, column) => Boolean(panel.masked[row]?.[column]);
       const colors = look.ramps[panel.kind], thin = cell >= 9 ? Math.max(1, Math.floor(dpr)) / dpr : 0;
       const span = panel.high - panel.low;
       const shadeOf = (value) => value === null ? null : colors[Math.round(255 * between((value - panel.low) / span, 0, 1))];
       const texts = numbers ? cellTexts(ctx, panel, cell, look.font) : null;
-      const sign = panel.kind === "weights" ? "0" : MINUS_INFINITY, pattern = hatched && hatchPattern(ctx, look, dpr);
+      const sign = panel.kind === "weights" ? "0" : MINUS_INFINITY, pattern = hatchPattern(ctx, look, dpr);
+      let edged = false;
       ctx.textAlign = "center"; ctx.textBaseline = "middle";
       for (let row = 0; row < R; row++) for (let column = 0; column < C; column++) {
         const x = left + column * cell, y = top + row * cell, value = panel.values[row][column];
         const shade = shadeOf(value);
-        const shut = hatched && closed(row, column);
-        ctx.fillStyle = shut ? pattern : shade?.color ?? look.ground;
+        const masked = shut(panel, row, column);
+        edged ||= closed(row, column) && !masked;
+        ctx.fillStyle = masked ? pattern : shade?.color ?? look.ground;
         ctx.fillRect(x, y, cell - thin, cell - thin);
-        const text = shut ? cell >= 22 && sign : value === null ? "?" : texts?.at(row, column);
+        const text = masked ? cell >= 22 && sign : value === null ? "?" : texts?.at(row, column);
         if (!text) continue;
-        type(shut ? 500 : 400, Math.min(texts?.font ?? 15, between(cell * 0.4, 10, 15)));
-        if (shut) {                                             // the sign on quiet ground, not across the lines
+        type(masked ? 500 : 400, Math.min(texts?.font ?? 15, between(cell * 0.4, 10, 15)));
+        if (masked) {                                           // the sign on quiet ground, not across the lines
           const half = ctx.measureText(text).width / 2 + 2, tall = between(cell * 0.22, 5, 9);
           ctx.fillStyle = look.masked;
           ctx.fillRect(x + (cell - thin) / 2 - half, y + (cell - thin) / 2 - tall, 2 * half, 2 * tall);
         }
-        ctx.fillStyle = shut ? look.sign : shade?.ink ?? look.text;
+        ctx.fillStyle = masked ? look.sign : shade?.ink ?? look.text;
         ctx.fillText(text, x + (cell - thin) / 2, y + (cell - thin) / 2 + 0.5);
       }
       for (const [row, column] of marks) {
@@ -365,19 +389,20 @@ class Matrices extends View {
         const ink = shadeOf(panel.values[row]?.[column] ?? null)?.ink;
         ctx.fillStyle = ink ?? look.text; ctx.fill();
       }
-      if (bright !== null) {
+      const lit = walking ? this.walk.place : bright;           // on its way from row to row, a fraction of one
+      if (lit !== null) {
         ctx.globalAlpha = 0.78; ctx.fillStyle = look.ground;
-        ctx.fillRect(left, top, C * cell, bright * cell);
-        ctx.fillRect(left, top + (bright + 1) * cell, C * cell, (R - bright - 1) * cell);
+        ctx.fillRect(left, top, C * cell, lit * cell);
+        ctx.fillRect(left, top + (lit + 1) * cell, C * cell, (R - lit - 1) * cell);
         ctx.globalAlpha = 1;
       }
-      if (!hatched) this.drawEdge(ctx, closed, left, top, thin);
 
       const faint = (row) => bright !== null && row !== bright ? 0.5 : 1;
+      const unseen = (column) => walking && panels.at(-1).masked[bright]?.[column] ? 0.35 : 1;
       const near = (at, chosen) => chosen !== undefined && at !== chosen && Math.abs(at - chosen) < step;
       ctx.textAlign = "right";
       for (let row = 0; row < R; row++) {
-        const strong = row === active?.[1] || row === bright, y = top + (row + 0.5) * cell;
+        const strong = row === active?.[1] || row === bright || (crossed && row === crossed[1]), y = top + (row + 0.5) * cell;
         if ((row % step && !strong) || near(row, active?.[1])) continue;
         type(strong ? 600 : 400, font);
         ctx.globalAlpha = faint(row);
@@ -385,19 +410,21 @@ class Matrices extends View {
         label(ctx, text, left - 7, y, look, strong);
         if (panel.row_sums && layout.summed) {
           ctx.textAlign = "left"; ctx.fillStyle = strong ? look.text : look.muted;
-          ctx.fillText(`= ${panel.row_sums[row].toFixed(3)}`, left + C * cell + 8, y);
+          ctx.fillText(`= ${total(panel.row_sums[row])}`, left + C * cell + 8, y);
           ctx.textAlign = "right";
         }
         ctx.globalAlpha = 1;
       }
       for (let column = 0; column < C; column++) {
-        const strong = column === active?.[2], x = left + (column + 0.5) * cell;
+        const strong = column === active?.[2] || (crossed && column === crossed[2]), x = left + (column + 0.5) * cell;
         if ((column % step && !strong) || near(column, active?.[2])) continue;
         type(strong ? 600 : 400, font);
+        ctx.globalAlpha = unseen(column);
         ctx.save(); ctx.translate(x, top - 7); ctx.textAlign = flat ? "center" : "left";
         if (!flat) ctx.rotate(-Math.PI / 2);
         label(ctx, fit(ctx, columns[column], flat ? cell : 120), 0, flat ? -font * 0.5 : 0, look, strong);
         ctx.restore();
+        ctx.globalAlpha = 1;
       }
       type(400, 12); ctx.fillStyle = look.muted; ctx.textAlign = "left";
       if (at === 0) {
@@ -407,7 +434,16 @@ class Matrices extends View {
         ctx.rotate(-Math.PI / 2); ctx.textAlign = "center"; ctx.fillText(title, 0, 0); ctx.restore();
       }
       if (panel.row_sums && layout.summed) ctx.fillText("sum", left + C * cell + 8, top - 7 - font * 0.5);
-      if (this.chosen) frame(ctx, left, top, cell, thin, this.chosen, look, look.primary, this.chosen[0] === at ? 3 : 2);
+      if (walking) frame(ctx, left, top, cell, thin, [at, lit, 0], look, look.primary, 2, C);
+      else if (crossed) {
+        const [, row, column] = crossed;
+        frame(ctx, left, top, cell, thin, [at, row, 0], look, look.primary, 1.5, C);
+        frame(ctx, left, top, cell, thin, [at, 0, column], look, look.primary, 1.5, 1, R);
+      }
+      if (edged) this.drawEdge(ctx, closed, left, top, thin);
+      if (this.chosen && !walking) {
+        frame(ctx, left, top, cell, thin, this.chosen, look, look.primary, this.chosen[0] === at ? 3 : 2);
+      }
       if (active) frame(ctx, left, top, cell, thin, active, look, look.text, 2);
     });
   }
@@ -437,7 +473,7 @@ class Matrices extends View {
     for (const panel of panels) {
       const table = make("table", this.sheet);
       const open = panel.masked.every((row) => !row.some(Boolean));
-      const plan = panel.kind === "scores" ? "will be masked" : "masked";
+      const plan = panel.kind === "scores" ? "will be masked" : panel.leaks ? "should be masked" : "masked";
       make("caption", table, { text: open ? panel.title : `${panel.title} (in brackets: ${plan})` });
       const head = make("tr", make("thead", table)), body = make("tbody", table);
       make("td", head, { text: "looks at" });
@@ -456,9 +492,10 @@ class Matrices extends View {
   }
 }
 
-/* The numbers for the cells: two decimals if they fit in a readable size, else one, else none. */
+/* The numbers for the cells: two decimals if they fit in a readable size, else fewer, else none. */
 function cellTexts(ctx, panel, cell, family) {
-  for (const [digits, least] of panel.kind === "weights" ? [[2, 9.5]] : [[2, 11.5], [1, 9.5]]) {
+  const shares = panel.kind === "weights" && panel.high <= 1;   // one decimal of a share says too little
+  for (const [digits, least] of shares ? [[2, 9.5]] : [[2, 11.5], [1, 9.5], [0, 9.5]]) {
     const text = (value) => value === null ? "" : signed(value.toFixed(digits)).replace(/^\u2212(0\.0+)$/, "$1");
     const texts = panel.values.map((row) => row.map(text));
     ctx.font = `100px ${family}`;
@@ -487,10 +524,81 @@ function fit(ctx, text, width) {
 }
 
 /* An outline that shows on every colour: the line, and the ground on both sides of it. */
-function frame(ctx, left, top, cell, thin, [, row, column], look, color, width) {
+function frame(ctx, left, top, cell, thin, [, row, column], look, color, width, across = 1, down = 1) {
   const x = left + column * cell - thin / 2, y = top + row * cell - thin / 2;
   for (const [style, line] of [[look.ground, width + 3], [color, width]]) {
-    ctx.strokeStyle = style; ctx.lineWidth = line; ctx.strokeRect(x, y, cell, cell);
+    ctx.strokeStyle = style; ctx.lineWidth = line; ctx.strokeRect(x, y, across * cell, down * cell);
+  }
+}
+
+/* ---- the walk: row after row, with a line of words for each ---- */
+
+class Walk {
+  constructor(root, redraw) {
+    Object.assign(this, { redraw, row: null, place: 0, playing: false, lines: [] });
+    this.bar = make("div", root, { class: "walk", role: "group", "aria-label": "walk through the rows" });
+    const button = (text, act) => {
+      const element = make("button", this.bar, { type: "button", text });
+      element.addEventListener("click", act);
+      return element;
+    };
+    this.back = button("Back", () => this.step(-1));
+    this.play = button("Play", () => this.playing ? this.pause() : this.start());
+    this.next = button("Next", () => this.step(1));
+    this.all = button("All rows", () => this.show(null));
+    this.words = make("p", root, { class: "line", "aria-live": "polite" });
+    this.bar.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+      if (event.key === "Escape") this.show(null);
+      else if (step) this.step(step);
+      else return;
+      event.preventDefault();
+    });
+  }
+
+  update(lines) {
+    if (this.row !== null && this.row >= lines.length) this.row = null;
+    this.lines = lines;
+    this.bar.hidden = this.words.hidden = !lines.length;
+    if (!lines.length) this.stop();
+    this.label();
+  }
+
+  start() {
+    this.playing = true;
+    this.show(this.row === null || this.row === this.lines.length - 1 ? 0 : this.row + 1);
+  }
+  pause() { this.playing = false; clearTimeout(this.timer); this.label(); }
+  stop() { this.playing = false; clearTimeout(this.timer); cancelAnimationFrame(this.frame); }
+  step(by) { this.pause(); this.show(between(this.row === null ? 0 : this.row + by, 0, this.lines.length - 1)); }
+
+  /* Go to a row, or to none: gliding, unless the visitor has asked for less motion. */
+  show(row) {
+    clearTimeout(this.timer);
+    const from = this.row === null ? row : this.place;
+    this.row = row;
+    if (row === null || row === this.lines.length - 1) this.playing = false;
+    if (this.playing) this.timer = setTimeout(() => this.show(row + 1), PAUSE);
+    this.label();
+    cancelAnimationFrame(this.frame);
+    const still = row === null || from === row || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const start = performance.now(), glide = (now) => {
+      const share = still ? 1 : between((now - start) / GLIDE, 0, 1), eased = share * share * (3 - 2 * share);
+      this.place = from + (row - from) * eased;
+      this.redraw();
+      if (share < 1) this.frame = requestAnimationFrame(glide);
+    };
+    glide(start);
+  }
+
+  label() {
+    const last = this.lines.length - 1;
+    this.play.textContent = this.playing ? "Stop" : "Play";
+    this.back.disabled = this.row === null || this.row === 0;
+    this.next.disabled = this.row === last;
+    this.all.disabled = this.row === null;
+    const words = this.row === null ? "Play, or step with Next, to read the rows one after the other." : this.lines[this.row];
+    if (this.words.textContent !== words) this.words.textContent = words;
   }
 }
 

@@ -41,6 +41,8 @@ class Curve(NamedTuple):
     values: Sequence[float | None]
     points: bool = False
     """Few measured values, joined and marked as points; else a thin live training curve."""
+    named: bool = True
+    """Whether its end is marked and carries its name; not where another curve takes over from it."""
 
 
 class TheoryLine(NamedTuple):
@@ -316,6 +318,7 @@ def _head_rows(
         {"curve": index, "step": step, "value": min(value, plot.top), "planned": plot.planned_steps}
         | names[index]
         for index, curve in enumerate(curves)
+        if curve.named
         for step, value in [*_finite_pairs(curve)][-1:]
     ]
     for shape, foot in feet.items():

@@ -1,7 +1,8 @@
 """Token x token matrices as plain numbers: what looks at what. Rows are queries, columns are keys.
 
 The component in assets/matrix draws them; nothing here knows how. Masked is never a small number: where the mask
-closes a cell, its value is None in masked scores and in weights, and `masked` says so.
+closes a cell, its value is None in masked scores and in weights, and `masked` says so. Where a wrong way of masking
+leaves a number in a closed cell, the number is there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from decoder.figures.style import Kind
 from decoder.model.attention import Attention
 from decoder.model.decoder import Trace
+from decoder.model.masking import Stages
 
 LABEL_LENGTH = 14
 """Characters of a token that a label shows; a longer one ends in an ellipsis."""
@@ -34,8 +36,9 @@ class Matrix:
     """One token x token picture: queries down, keys across; not necessarily square.
 
     `masked` is the mask in every kind. In "scores" it is still to come: all values are there and the picture only
-    marks the edge of what will be closed. In "masked_scores" and "weights" a closed cell has the value None. None in
-    an open cell means that the number is not finite. `low` and `high` are the ends of the colour scale.
+    marks the edge of what will be closed. In "masked_scores" and "weights" a closed cell has the value None, or, if it
+    was masked in a wrong way, the number that was left there. None in an open cell means that the number is not finite.
+    `low` and `high` are the ends of the colour scale. "weights" are any numbers from 0 on, exponentials for instance.
     """
 
     title: str
@@ -65,13 +68,29 @@ class Matrix:
         return len(self.values), len(self.values[0])
 
     @property
+    def leaks(self) -> int:
+        """Number of cells that should be masked and hold a number all the same."""
+        cells = [
+            (value, closed)
+            for values, masked in zip(self.values, self.masked, strict=True)
+            for value, closed in zip(values, masked, strict=True)
+        ]
+        return sum(closed and value is not None for value, closed in cells) if self.kind != "scores" else 0
+
+    @property
     def summary(self) -> str:
         """One sentence for somebody who does not see the picture."""
         n_rows, n_columns = self.shape
         closed = sum(map(sum, self.masked))
         shown = [value for row in self.values for value in row if value is not None]
         span = f"values from {min(shown):.4g} to {max(shown):.4g}" if shown else "no values"
-        verb = "will be masked" if self.kind == "scores" else "are masked"
+        verb = (
+            "will be masked"
+            if self.kind == "scores"
+            else f"should be masked, and {self.leaks} of them are not"
+            if self.leaks
+            else "are masked"
+        )
         return (
             f"{self.title}: {n_rows} queries by {n_columns} keys, {span}; "
             f"{closed} of {n_rows * n_columns} cells {verb}."
@@ -93,8 +112,48 @@ def stage_matrices(
     scores: ArrayLike, masked_scores: ArrayLike, weights: ArrayLike, *, row_sums: bool = True
 ) -> tuple[Matrix, Matrix, Matrix]:
     """The same from the three stages of one head, each (queries, keys)."""
+    closed = np.isneginf(np.asarray(masked_scores, np.float64))
+    before, after = _scores_matrices(scores, masked_scores, closed, "−∞ where masked")
+    return before, after, weights_matrix(weights, closed, note="softmax of each row", row_sums=row_sums)
+
+
+def masking_matrices(
+    stages: Stages,
+    masked: ArrayLike,
+    *,
+    note: str = "−∞ where masked",
+    weights_note: str = "each / sum of its row",
+) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    """Scores, masked scores, exponentials and weights of one head, (queries, keys), however they were masked.
+
+    Args:
+        stages: the scores and what becomes of them.
+        masked: True = the mask closes the cell, even if the way of masking leaves something in it.
+        note: what the mask does to the scores.
+        weights_note: how the weights came about.
+    """
+    closed, exponentials = np.asarray(masked, np.bool_), np.asarray(stages.exponentials, np.float64)
+    finite = exponentials[np.isfinite(exponentials)]
+    return (
+        *_scores_matrices(stages.scores, stages.masked_scores, closed, note),
+        Matrix(
+            title="exp",
+            kind="weights",
+            values=_rows(exponentials, closed & (exponentials == 0)),
+            masked=_mask(closed),
+            low=0.0,
+            high=float(finite.max(initial=0.0)) or 1.0,
+            note="e to the power of each",
+            row_sums=_sums(exponentials),
+        ),
+        weights_matrix(stages.weights, closed, note=weights_note, row_sums=True),
+    )
+
+
+def _scores_matrices(
+    scores: ArrayLike, masked_scores: ArrayLike, closed: Booleans, note: str
+) -> tuple[Matrix, Matrix]:
     before, after = np.asarray(scores, np.float64), np.asarray(masked_scores, np.float64)
-    closed = np.isneginf(after)
     reach = _largest(before, after)
     return (
         Matrix(
@@ -109,13 +168,12 @@ def stage_matrices(
         Matrix(
             title="masked scores",
             kind="masked_scores",
-            values=_rows(after, closed),
+            values=_rows(after, closed & np.isneginf(after)),
             masked=_mask(closed),
             low=-reach,
             high=reach,
-            note="−∞ where masked",
+            note=note,
         ),
-        weights_matrix(weights, closed, note="softmax of each row", row_sums=row_sums),
     )
 
 
@@ -127,12 +185,12 @@ def weights_matrix(
     return Matrix(
         title=title,
         kind="weights",
-        values=_rows(values, closed),
+        values=_rows(values, closed & (values == 0)),
         masked=_mask(closed),
         low=0.0,
         high=1.0,
         note=note,
-        row_sums=tuple(math.fsum(row) for row in values.tolist()) if row_sums else None,
+        row_sums=_sums(values) if row_sums else None,
     )
 
 
@@ -178,6 +236,11 @@ def _visible(character: str) -> str:
 def _largest(*stages: Numbers) -> float:
     """The greatest finite |score|, or 1.0 if there is none above 0: half the width of a scale around 0."""
     return max(float(np.abs(stage[np.isfinite(stage)]).max(initial=0.0)) for stage in stages) or 1.0
+
+
+def _sums(values: Numbers) -> tuple[float, ...] | None:
+    """The sum of each row; None if one is not finite, for then there is nothing to compare."""
+    return tuple(math.fsum(row) for row in values.tolist()) if np.isfinite(values).all() else None
 
 
 def _rows(values: Numbers, closed: Booleans | None = None) -> tuple[Row, ...]:

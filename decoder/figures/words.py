@@ -13,13 +13,42 @@ from decoder.model.arithmetic import CellArithmetic
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def run_state(state: str, step: int, steps: int) -> str:
-    """Say where a training stands."""
-    if state == "waiting":
-        return "waiting for a free worker"
-    if state == "finished":
-        return f"finished: trained {steps:,} steps"
-    return f"training: step {step:,} of {steps:,}"
+def run_state(
+    state: str, step: int, steps: int, *, wait: float | None = None, left: float | None = None
+) -> str:
+    """Say where a training stands.
+
+    Args:
+        state: of the run.
+        step: updates recorded.
+        steps: updates planned.
+        wait: seconds until its next point is to be expected; None: not known.
+        left: seconds until its end is to be expected; None: not known.
+    """
+    where = f"step {step:,} of {steps:,}"
+    match state:
+        case "waiting":
+            soon = "" if wait is None else f", first point in {duration(wait)}"
+            return f"waiting for a free worker{soon}" if not step else f"waiting for a free worker: {where}"
+        case "finished":
+            return f"finished: trained {steps:,} steps"
+        case "failed":
+            return f"failed after step {step:,}"
+        case "paused":
+            return f"paused: {where}"
+    if left is None or step == steps:
+        return f"training: {where}"
+    speed = max(round((steps - step) / max(left, 0.1)), 1)
+    return f"training: {where} · {speed:,} steps/s · {duration(left)} left"
+
+
+def duration(seconds: float) -> str:
+    """Write a time to come as roughly as it is known."""
+    if seconds < 1:
+        return "less than a second"
+    if seconds < 100:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 6000 else f"about {seconds / 3600:.0f} h"
 
 
 def percent(probability: float) -> str:
@@ -92,16 +121,10 @@ def score_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
 def mask_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
     """Say what the mask does to the cell."""
     place = f"masked score({row}, {column})"
+    when = "is the query itself" if column == row else f"comes {'earlier' if column < row else 'later'}"
     if math.isinf(cell.masked_score):
-        return f"{place} = −∞, because key {column} comes later than query {row}"
-    when = (
-        "is the query itself"
-        if column == row
-        else "comes earlier"
-        if column < row
-        else "comes later, but is not masked"
-    )
-    return f"{place} = {number(cell.masked_score)}, unchanged: key {column} {when}"
+        return f"{place} = −∞: the mask closes this cell; key {column} {when}"
+    return f"{place} = {number(cell.masked_score)}, unchanged: the mask leaves this cell open; key {column} {when}"
 
 
 def weight_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
@@ -116,21 +139,6 @@ def weight_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
             f"= {number(cell.exponentials[column])} / {number(cell.total)}",
             f"= {number(cell.weight)}",
         ]
-    )
-
-
-def mask_sentence(T: int, *, masked: bool, trained_masked: bool, layer: int, head: int) -> str:
-    """Say what the three matrices of the causal mask show, by counting."""
-    where = f"Layer {layer}, head {head}: {T} tokens make {T * T} pairs."
-    if masked != trained_masked:
-        where = f"This decoder was trained {'with' if trained_masked else 'without'} the mask. {where}"
-    if not masked:
-        return f"{where} Without the mask all of them are open: every token may read what comes after it."
-    closed = T * (T - 1) // 2
-    return (
-        f"{where} {closed} of them, those above the diagonal, would let a token look ahead; the mask sets their "
-        f"scores to −∞ and the softmax turns them into exactly 0. The other {T * T - closed} are open, "
-        "and each row of weights adds up to 1."
     )
 
 

@@ -8,7 +8,7 @@ from decoder import attend
 from decoder.figures import words
 from decoder.figures.matrices import head_thumbnails
 from decoder.model.decoder import Block
-from pages.ui import furniture, session
+from pages.ui import furniture, session, strip
 from pages.ui.matrix import matrices, thumbnails
 from pages.ui.sentence import choose_sentence
 from pages.ui.tokens import Chip, Strip, token_strips
@@ -18,7 +18,7 @@ furniture.head(
     "Where does each token look, and does every head look at the same places?",
 )
 exploration = session.explore()
-snapshot = furniture.require(furniture.strip(exploration))
+snapshot = strip.require(strip.show(exploration))
 sentence = choose_sentence(exploration.corpus, snapshot.model)
 T = len(sentence.tokens)
 trace = snapshot.model.trace(sentence.ids)

@@ -1,77 +1,403 @@
-"""Causal mask: scores, masked scores and weights of one head side by side, and the arithmetic of any cell."""
+"""Causal mask: how scores become weights, what the mask keeps out, how it is got wrong, and what it is good for."""
 
 from __future__ import annotations
+
+from typing import get_args
 
 import streamlit as st
 
 from decoder import attend, causal_mask
-from decoder.figures import words
-from decoder.figures.matrices import attention_matrices, head_thumbnails
+from decoder.figures import mask_words, words
+from decoder.figures.changes import change_bars
+from decoder.figures.mask_words import spelled
+from decoder.figures.matrices import head_thumbnails, masking_matrices, token_labels
+from decoder.figures.tables import Table
+from decoder.inference.prefixes import Comparison, compare_passes
 from decoder.model.arithmetic import cell_arithmetic
-from pages.ui import furniture, session
-from pages.ui.matrix import matrices, thumbnails
+from decoder.model.masking import FINITE, Way, causal_effect, flip_cells, mask_scores, measure_leaks
+from pages.ui import aids, furniture, glossary, lanes, mask_questions, notation, session, strip
+from pages.ui.checks import check
+from pages.ui.matrix import Cell, matrices, thumbnails
 from pages.ui.sentence import choose_sentence
+from pages.ui.sheet import sheet
+
+FINITE_CHOICES = (-1.0, -2.0, -5.0, FINITE, -20.0)
+WRITTEN = 3  # sentences of each decoder
 
 furniture.head(
     "The causal mask",
     "All tokens are processed at once. What keeps a token from reading the answer that stands after it?",
 )
 exploration = session.explore()
-snapshot = furniture.require(furniture.strip(exploration))
-sentence = choose_sentence(exploration.corpus, snapshot.model)
-T = len(sentence.tokens)
-trained_masked = exploration.config.decoder.causal
-masked = st.toggle(
-    "Causal mask",
-    value=trained_masked,
-    key="masked" if trained_masked else "masked_afterwards",
-    bind="query-params",
-    help="Switch it to see where the same decoder would look with and without it.",
-)
-mask = causal_mask(T) if masked else causal_mask(T).new_ones(T, T)
-trace = snapshot.model.trace(sentence.ids, mask=mask)
+snapshot = strip.require(strip.show(exploration))
+corpus, model, state, name = exploration.corpus, snapshot.model, st.session_state, notation.name
+texts, trained_masked = corpus.tokenizer.tokens, exploration.config.decoder.causal
 
-st.subheader("One head, in three steps")
+notation.switch()
+glossary.explain("token", "target", "logits", "loss")
+sentence = choose_sentence(corpus, model)
+tokens, labels, T = sentence.tokens, sentence.labels, len(sentence.tokens)
+ids = sentence.ids[0].tolist()
+causal = causal_mask(T)
+
+# ---- C23 and C27: scores, masked scores, exponentials, weights; the rows one after the other
+
+st.subheader("From scores to weights, in four steps")
 st.caption(
-    "Rows are queries (this token looks …), columns are keys (… at this token). "
-    "Point at a cell to find it in all three; click it to see how it came about."
+    "Rows are queries (this token looks …), columns are keys (… at this token). Point at a cell to find it in all four "
+    "matrices; click it to see how it came about. Play walks through the rows."
 )
+with st.container(horizontal=True, vertical_alignment="center"):
+    masked = st.toggle(
+        "Causal mask",
+        value=trained_masked,
+        key="masked" if trained_masked else "masked_afterwards",
+        bind="query-params",
+        help="Switch it to see where the same decoder would look with and without it.",
+    )
+    editing = st.toggle(
+        "Edit the mask",
+        key="editing",
+        help="Then a click, or Enter, opens a closed cell and closes an open one.",
+    )
+    base = causal if masked else causal.new_ones(T, T)
+    edits = f"edits of {T} {masked}"  # of another sentence length, or of the other mask, there are others
+    flips: list[tuple[int, int]] = state.setdefault(edits, [])
+    st.button(
+        "Reset the mask", icon=":material/restart_alt:", key="reset", on_click=flips.clear, disabled=not flips
+    )
+
+
+def flip(cell: Cell) -> None:
+    """Open or close a cell, and look at it; a row must keep an open one."""
+    place = (cell.row, cell.column)
+    wanted = [other for other in flips if other != place] if place in flips else [*flips, place]
+    try:
+        flip_cells(base, wanted)
+        state[edits] = wanted
+    except ValueError as error:
+        state["mask refusal"] = str(error)
+    state["mask cell"] = tuple(cell)
+
+
+mask = flip_cells(base, flips)
+trace = model.trace(sentence.ids, mask=mask)
+probabilities = trace.logits[0].softmax(dim=-1)  # (T, V)
+
+
+def walk_line(row: int) -> str:
+    """What a row may look at, and what it predicts from that."""
+    seen = mask[row].nonzero().flatten().tolist()
+    share, token = probabilities[row].max(dim=0)
+    target = (tokens[row + 1], probabilities[row, ids[row + 1]].item()) if row + 1 < T else None
+    return mask_words.walk_line(
+        spelled(seen, lambda place: name("embedding", t=place)),
+        name("token", t=row + 1),
+        (texts[int(token)], share.item()),
+        target,
+        alone=len(seen) == 1,
+    )
+
+
 steps = st.container()
-arithmetic = st.container()
-
-st.subheader("All heads")
+st.markdown("**Another head**")
 st.caption(
-    "The weights of every layer and head for the same sentence. Click one to see its three steps above."
+    "The weights of every layer and head for the same sentence. Click one to see its four steps above."
 )
-chosen = thumbnails(head_thumbnails(trace), key="mask_heads", selected=(0, 0))
-layer, head = chosen or (0, 0)
+layer, head = thumbnails(head_thumbnails(trace), key="mask_heads", selected=(0, 0)) or (0, 0)
 block = trace.blocks[layer]
+stages = mask_scores(block.attention.scores[0, head], mask)  # (T, T) each
 
 with steps:
-    stages = attention_matrices(block.attention, head)
     cell = matrices(
-        stages,
-        rows=sentence.labels,
-        columns=sentence.labels,
+        masking_matrices(stages, ~mask),
+        rows=labels,
+        columns=labels,
         key="mask_matrices",
-        selected=(2, min(2, T - 1), 0),
+        selected=state.get("mask cell", (3, min(2, T - 1), 0)),
+        press="opens or closes the cell" if editing else "",
+        on_press=flip,
+        cross=True,
+        walk=[walk_line(row) for row in range(T)],
     )
+    if refusal := state.pop("mask refusal", None):
+        with st.container(key="mask_refusal"):
+            st.text(f"⚠ {refusal}")
     furniture.say(
-        words.mask_sentence(T, masked=masked, trained_masked=trained_masked, layer=layer, head=head)
+        mask_words.mask_sentence(
+            T,
+            open_future=int((mask & ~causal).sum()),
+            closed_past=int((~mask & causal).sum()),
+            trained_masked=trained_masked,
+            layer=layer,
+            head=head,
+        ),
+        key="what_mask",
     )
+    aids.numbers(
+        Table(
+            "scores, masked scores, exponentials and weights",
+            ["query", "key", "score", "masked score", "exp", "weight"],
+            [
+                [
+                    labels[row],
+                    labels[column],
+                    *(stage[row, column].item() for stage in stages),
+                ]
+                for row in range(T)
+                for column in range(T)
+            ],
+        ),
+        key="mask_steps",
+    )
+check("c23", mask_questions.how_many_masked(T + 1), mask_questions.is_diagonal_masked())
 
+st.subheader("Row by row: which inputs predict which token")
+st.caption(
+    "Press Play above the matrices. Each row is one prediction, made from the inputs that its open cells name; all rows are "
+    "computed at once."
+)
+check("c27", mask_questions.which_inputs(T))
+
+# ---- C25: the arithmetic of one cell, and wrong ways to mask
+
+st.subheader("How one weight comes about")
 if cell:
     numbers = cell_arithmetic(block, head, cell.row, cell.column)
-    with arithmetic:
-        st.markdown("**How the chosen cell came about**")
-        st.text(f"query {sentence.labels[cell.row]}   looks at   key {sentence.labels[cell.column]}")
-        for title, spell in (
-            ("1. Score", words.score_arithmetic),
-            ("2. Mask", words.mask_arithmetic),
-            ("3. Softmax", words.weight_arithmetic),
-        ):
-            st.caption(title)
-            st.code(spell(numbers, cell.row, cell.column), language=None, wrap_lines=True)
+    st.text(f"query {labels[cell.row]}   looks at   key {labels[cell.column]}")
+    for title, spell in (
+        ("1. Score: query times key, divided by the root of their width", words.score_arithmetic),
+        ("2. Mask", words.mask_arithmetic),
+        ("3. Softmax: exponentials, divided by the sum of their row", words.weight_arithmetic),
+    ):
+        st.caption(title)
+        st.code(spell(numbers, cell.row, cell.column), language=None, wrap_lines=True)
+else:
+    st.caption("Click a cell of the matrices above.")
+
+st.subheader("Why −∞, and why before the softmax? Four ways to get it wrong")
+st.caption(
+    f"The same scores of layer {layer}, head {head}, masked in five ways, in this head alone. All but the first are mistakes "
+    "that are easily made, and easily overlooked."
+)
+way: Way = st.segmented_control(
+    "How closed cells are kept out",
+    get_args(Way),
+    default="finite number",
+    required=True,
+    format_func=mask_words.WAY_NAMES.__getitem__,
+    key="way",
+    bind="query-params",
+)
+finite = FINITE
+if way == "finite number":
+    finite = st.select_slider(
+        "in place of −∞",
+        FINITE_CHOICES,
+        value=FINITE,
+        format_func=words.number,
+        key="finite",
+        bind="query-params",
+        width=320,
+    )
+right = (
+    model.trace(sentence.ids, mask=causal).blocks[layer].attention.scores[0, head]
+)  # below it all is right
+scores_note, weights_note = mask_words.way_notes(way, finite)
+matrices(
+    masking_matrices(
+        mask_scores(right, causal, way, finite), ~causal, note=scores_note, weights_note=weights_note
+    )[1:],
+    rows=labels,
+    columns=labels,
+    key="way_matrices",
+    cross=True,
+)
+leaks = measure_leaks(model, sentence.ids, layer, head, finite)
+furniture.say(mask_words.leak_sentence(way, leaks[way], finite, tokens[-1], above=layer > 0), key="what_leak")
+ways = Table(
+    "what each way lets through",
+    ["way", "share on the future", "row sums from", "to", "earlier results move"],
+    [
+        [mask_words.WAY_NAMES[other], leak.closed_share, min(leak.sums), max(leak.sums), leak.moved]
+        for other, leak in leaks.items()
+    ],
+)
+sheet(ways, key="ways")
+st.caption(
+    "Share on the future: of all weight. Earlier results move: the greatest change of weights times values in any row before "
+    "the last, when the last token is replaced by another."
+)
+aids.numbers(ways, key="ways_numbers")
+check(
+    "c25",
+    mask_questions.first_weight(),
+    mask_questions.equal_scores(),
+    mask_questions.how_much_leaks(),
+)
+
+# ---- C24: each token sees itself and the past
+
+st.subheader("Change one token: which outputs notice?")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    position = st.selectbox(
+        "replace",
+        range(T),
+        index=min(mask_questions.ASKED_POSITION, T - 1),
+        format_func=labels.__getitem__,
+        key=f"probed position in {'-'.join(map(str, ids))}",  # other words, another choice
+        width=210,
+    )
+    new = st.selectbox(
+        "by",
+        range(len(texts)),
+        index=None,
+        placeholder="choose a token",
+        key=f"probing token of {corpus.name}",
+        format_func=token_labels(texts).__getitem__,
+        width=210,
+    )
+opened = causal.new_ones(T, T)
+if new is not None:
+    with_mask, without = (
+        causal_effect(model, sentence.ids, position, new, m).tolist() for m in (causal, opened)
+    )
+    figure = change_bars(
+        [f"{label} → {name('logits', t=t)}" for t, label in enumerate(labels, 1)],
+        [("with the mask", "teacher_forcing", with_mask), ("without", "no_mask", without)],
+        appearance=session.appearance(),
+    )
+    st.caption("Greatest change of any logit of each output.")
+    furniture.chart(figure, key="probe")
+    furniture.say(
+        mask_words.probe_sentence(with_mask, without, position, tokens[position], texts[new]),
+        key="what_probe",
+    )
+    aids.numbers(
+        Table(
+            "greatest change of any logit",
+            ["position", "token", "with the mask", "without"],
+            [
+                [at, token, *pair]
+                for at, (token, *pair) in enumerate(zip(tokens, with_mask, without, strict=True))
+            ],
+        ),
+        key="probe_changes",
+        figure=figure,
+    )
+asked = min(mask_questions.ASKED_POSITION, T - 1)
+other = (ids[asked] + 1) % len(texts)
+check(
+    "c24",
+    *(
+        mask_questions.which_move(
+            T, causal_effect(model, sentence.ids, asked, other, m).tolist(), asked, masked=m is causal
+        )
+        for m in (causal, opened)
+    ),
+)
+
+# ---- C28: it looks sequential, it runs in parallel
+
+st.subheader("It looks sequential, and runs in parallel")
+st.caption(
+    "Row 0 predicts from one token, row 1 from two, and so on: as if the decoder had been asked once for every prefix. "
+    "Is one masked pass over the whole sentence really the same?"
+)
+
+
+def measured() -> tuple[Comparison, Comparison]:
+    """Both comparisons, with the mask and without, timed once and again when somebody asks."""
+    about = (exploration.run_id, snapshot.step, tuple(ids))
+    if state.get("passes", (None,))[0] != about:
+        state["passes"] = about, *(compare_passes(model, sentence.ids, masked=on) for on in (True, False))
+    return state["passes"][1:]  # type: ignore[no-any-return]
+
+
+def show_passes() -> None:
+    """Both times and the difference; measuring again draws nothing else anew."""
+    if st.button("Measure again", icon=":material/timer:", key="measure"):
+        state.pop("passes", None)
+    with_mask, without = measured()
+    boxes = st.columns(3)
+    for box, label, value in zip(
+        boxes,
+        (f"{with_mask.passes} passes over prefixes", "one masked pass", "greatest difference of a logit"),
+        (
+            mask_words.milliseconds(with_mask.prefix_seconds),
+            mask_words.milliseconds(with_mask.parallel_seconds),
+            words.number(with_mask.greatest),
+        ),
+        strict=True,
+    ):
+        box.metric(label, value, border=True)
+    furniture.say(mask_words.parallel_sentence(with_mask, without), key="what_passes")
+    aids.numbers(
+        Table(
+            "difference between a pass over the prefix and the one pass",
+            ["position", "token", "with the mask", "without"],
+            [
+                [at, token, *pair]
+                for at, (token, *pair) in enumerate(
+                    zip(tokens, with_mask.differences, without.differences, strict=True)
+                )
+            ],
+        ),
+        key="passes_numbers",
+    )
+
+
+st.fragment(show_passes)()
+check(
+    "c28",
+    *(
+        mask_questions.how_much_difference(comparison, masked=on)
+        for comparison, on in zip(measured(), (True, False), strict=True)
+    ),
+)
+
+# ---- C29: why the mask is crucial
+
+st.subheader("Train it without the mask")
+st.caption(
+    "Without the mask every row but the last finds its own target among its inputs. What would training make of that? "
+    "Predict, then look: the loss, and what the decoder writes."
+)
+questions = [mask_questions.which_not_copied(T)]
+
+
+def trained(lane: session.Lane, slot: str) -> session.Exploration:
+    """The decoder that the page looks at, or the same one trained in another way."""
+    return exploration if exploration.meaning == lane else session.explore(lane, slot=slot)
+
+
+if st.toggle("Train it with and without the mask, side by side", key="retrain", bind="query-params"):
+    both = [trained("teacher_forcing", "run_a"), trained("no_mask", "run_b")]
+    lanes.live_curves(both, key="retrained")
+
+    def keep_watching() -> None:
+        """Keep the trainings going while somebody looks, and draw the page once more when they have ended."""
+        session.look([each.run_id for each in both])
+        if not furniture.any_running(both):
+            st.rerun()
+
+    if furniture.any_running(both):
+        furniture.live(keep_watching, running=True)
+        st.caption("What they write appears when both are trained.")
+    else:
+        for each in both:
+            decoder = session.newest(each.run_id)
+            if decoder:
+                st.markdown(f"**{each.name}**, {decoder.state}, writes by itself")
+                lanes.sentences(each, decoder, WRITTEN)
+        tests = [session.evaluation(each.run_id) for each in both]
+        lanes.say_how_good(both, tests)
+        with_test, without_test = tests
+        if with_test and without_test and with_test.valid_share is not None:
+            questions.append(mask_questions.which_writes_better(with_test, without_test))
+check("c29", *questions)
 
 furniture.next_page("attention", "where does every head look?")
-furniture.show_code(causal_mask, attend)
+furniture.show_code(
+    causal_mask, attend, mask_scores, measure_leaks, flip_cells, causal_effect, compare_passes
+)

@@ -11,7 +11,7 @@ from decoder.figures.matrices import token_labels
 from decoder.figures.steps import candidates, newest_row
 from decoder.inference.sampling import distribution, draw
 from decoder.language import clean
-from pages.ui import furniture, session
+from pages.ui import furniture, session, strip
 from pages.ui.matrix import matrices
 from pages.ui.player import walk
 from pages.ui.sentence import choose_prompt
@@ -25,7 +25,7 @@ furniture.head(
     "A decoder only ever predicts one next token. How does a sentence come out of that?",
 )
 exploration = session.explore()
-snapshot = furniture.require(furniture.strip(exploration))
+snapshot = strip.require(strip.show(exploration))
 tokenizer = exploration.corpus.tokenizer
 
 prompt = choose_prompt(exploration.corpus)

@@ -6,7 +6,7 @@ import streamlit as st
 
 from decoder import train
 from decoder.training.evaluation import write_sentences
-from pages.ui import furniture, lanes, session
+from pages.ui import furniture, lanes, session, strip
 
 SENTENCES = 3
 
@@ -15,10 +15,10 @@ furniture.head(
     "A language model begins as noise. What changes while it is trained?",
 )
 exploration = session.explore()
-snapshot = furniture.strip(exploration)
+snapshot = strip.show(exploration)
 
 lanes.live_curves([exploration], key="start")
-now = furniture.require(snapshot)
+now = strip.require(snapshot)
 
 st.markdown("**It wrote this before training**")
 lanes.sentences(exploration, session.at_step(exploration.run_id, 0), SENTENCES)

@@ -6,7 +6,7 @@ import streamlit as st
 
 from decoder import free_running, next_token_loss, scheduled_sampling, teacher_forced, train
 from decoder.figures.style import NAMES
-from pages.ui import furniture, lanes, session
+from pages.ui import furniture, lanes, session, strip
 
 SENTENCES = 4
 MOST_SENTENCES = 50
@@ -28,24 +28,22 @@ seconds = (
     )
     == "seconds"
 )
-if first == second:
+both = [session.explore(first, slot="run_a"), session.explore(second, slot="run_b")]
+if both[0].run_id == both[1].run_id:
     st.caption("Both lanes are the same training: choose another mode in one of them to compare.")
-both = [session.explore(lane) for lane in dict.fromkeys((first, second))]
-drawn = [session.newest(lane.run_id) for lane in both]
+    both = both[:1]
 
 with st.container(border=True, key="strip"):
-    config = both[0].config
+    config = both[0].lineage[0].config
     st.markdown(
         f"**{both[0].corpus.name}** · in both lanes the same {config.decoder.n_parameters:,} initial weights and the "
         f"same {config.steps} batches of {config.batch_size} sentences · seed {config.seed}"
     )
-    for lane in both:
-        furniture.refuse_failed(lane)
-    furniture.follow(both, drawn=drawn)
+    drawn = strip.follow(both)
 
 lanes.live_curves(both, key="lanes", shares=True, seconds=seconds)
 furniture.live(lambda: lanes.scores(both), running=furniture.any_running(both))
-snapshots = [furniture.require(snapshot) for snapshot in drawn]
+snapshots = [strip.require(snapshot) for snapshot in drawn]
 
 st.subheader("The same sentence, two histories")
 st.caption(
@@ -53,7 +51,7 @@ st.caption(
     "prediction that is not the truth."
 )
 for lane, snapshot in zip(both, snapshots, strict=True):
-    st.caption(f"{NAMES[lane.meaning]} as shown from here on: {snapshot.state}.")
+    st.caption(f"{lane.name} as shown from here on: {snapshot.state}.")
 batch = both[0].corpus.held_out(config.decoder.context_length)
 count = min(MOST_SENTENCES, len(batch))
 which = st.slider("Which sentence", 1, count, 1, key="held_out", bind="query-params") - 1 if count > 1 else 0
@@ -64,7 +62,7 @@ lanes.position_losses(both, snapshots)
 
 st.subheader("What they write by themselves")
 for lane, snapshot in zip(both, snapshots, strict=True):
-    st.markdown(f"**{NAMES[lane.meaning]}**, {snapshot.state}")
+    st.markdown(f"**{lane.name}**, {snapshot.state}")
     lanes.sentences(lane, snapshot, SENTENCES)
 
 furniture.next_page("generation", "let it write, token by token")

@@ -11,7 +11,6 @@ import streamlit as st
 from decoder import Corpus
 from decoder.figures.bars import position_bars
 from decoder.figures.curves import Curve, TheoryLine, loss_curves, share_curves
-from decoder.figures.style import NAMES
 from decoder.figures.words import bound_formula, lane_sentence, listed, number, percent
 from decoder.language import Batch
 from decoder.runs import EvaluationRow
@@ -59,13 +58,10 @@ def _loss_curves(histories: Sequence[_History], key: str, *, seconds: bool) -> N
     corpus = lanes[0].corpus
     curves = []
     for lane, losses, tests, places in histories:
-        name = NAMES[lane.meaning]
-        curves.append(Curve(f"{name} (batches)", lane.meaning, list(places.values())[1:], losses))
-        tested = [places[row.step] for row in tests]
-        curves.append(
-            Curve(name, lane.meaning, tested, [row.true_history_loss for row in tests], points=True)
-        )
-    who = listed([NAMES[lane.meaning] for lane in lanes])
+        measured = [(row.step, row.true_history_loss) for row in tests]
+        curves += _stretches(lane, places, list(enumerate(losses, 1)), name=f"{lane.name}, batches")
+        curves += _stretches(lane, places, measured, name=lane.name, points=True)
+    who = listed([lane.name for lane in lanes])
     figure = loss_curves(
         curves,
         [
@@ -90,10 +86,9 @@ def _share_curves(histories: Sequence[_History], key: str, *, seconds: bool) -> 
     lanes = [history.lane for history in histories]
     curves = []
     for lane, _, tests, places in histories:
-        tested = [places[row.step] for row in tests]
-        shares = [row.valid_share for row in tests]
-        curves.append(Curve(NAMES[lane.meaning], lane.meaning, tested, shares, points=True))
-    who = listed([NAMES[lane.meaning] for lane in lanes])
+        shares = [(row.step, row.valid_share) for row in tests]
+        curves += _stretches(lane, places, shares, name=lane.name, points=True)
+    who = listed([lane.name for lane in lanes])
     figure = share_curves(
         curves,
         planned_steps=_end(histories, seconds=seconds),
@@ -106,9 +101,46 @@ def _share_curves(histories: Sequence[_History], key: str, *, seconds: bool) -> 
     st.caption(f"How many of {SAMPLES} sentences that it writes by itself keep every rule of the grammar.")
 
 
+def _stretches(
+    lane: Exploration,
+    places: dict[int, float],
+    values: Sequence[tuple[int, float | None]],
+    *,
+    name: str,
+    points: bool = False,
+) -> list[Curve]:
+    """Return one curve of a lane: where its training was changed, a curve of another colour takes over.
+
+    Args:
+        lane: the training.
+        places: step -> where it stands on the horizontal axis.
+        values: (step, value), in order.
+        name: what the whole curve is called; if it was measured, its last stretch carries it.
+        points: whether the values were measured now and then.
+    """
+    stretches = []
+    ends = [segment.start for segment in lane.lineage[1:]] + [max(places)]
+    for at, (segment, end) in enumerate(zip(lane.lineage, ends, strict=True)):
+        own = [(step, value) for step, value in values if step <= end and (step > segment.start or not at)]
+        before = [(step, value) for step, value in values if at and step <= segment.start]
+        stretch = [*before[-1:], *own]  # joined to the stretch before
+        last = segment is lane.lineage[-1]
+        stretches.append(
+            Curve(
+                name if last else f"{name} until {end:,}",
+                session.lane_of(segment.config),
+                [places[step] for step, _ in stretch],
+                [value for _, value in stretch],
+                points=points,
+                named=last and points,
+            )
+        )
+    return stretches
+
+
 def _end(histories: Sequence[_History], *, seconds: bool) -> int:
     if not seconds:
-        return histories[0].lane.config.steps
+        return max(history.lane.config.steps for history in histories)
     return max(1, *(math.ceil(max(history.places.values())) for history in histories))
 
 
@@ -166,7 +198,8 @@ def _sees_whole(lane: Exploration) -> bool:
 
 
 def _own_history(lanes: Sequence[Exploration]) -> bool:
-    return any(lane.config.mode != "teacher_forcing" for lane in lanes)
+    configs = [segment.config for lane in lanes for segment in lane.lineage]
+    return any(config.mode != "teacher_forcing" for config in configs)
 
 
 def _bound(corpus: Corpus, start: int, name: str, meaning: str) -> Bound:
@@ -179,7 +212,7 @@ def scores(lanes: Sequence[Exploration]) -> None:
     table = {"": ["updates", "loss in its own mode", "loss, true history", "valid sentences"]}
     tests = [session.evaluation(lane.run_id) for lane in lanes]
     for lane, row in zip(lanes, tests, strict=True):
-        table[NAMES[lane.meaning]] = [
+        table[lane.name] = [
             str(row.step) if row else "—",
             number(_own_loss(lane, row.step)) if row and row.step else "—",
             number(row.true_history_loss) if row else "—",
@@ -200,9 +233,7 @@ def _own_loss(lane: Exploration, step: int) -> float:
 def say_how_good(lanes: Sequence[Exploration], tests: Sequence[EvaluationRow | None]) -> None:
     """Say in a sentence per lane how good its decoder was when it was measured."""
     sentences = [
-        lane_sentence(
-            NAMES[lane.meaning], row.step, row.true_history_loss, lane.corpus.floor, row.valid_share
-        )
+        lane_sentence(lane.name, row.step, row.true_history_loss, lane.corpus.floor, row.valid_share)
         for lane, row in zip(lanes, tests, strict=True)
         if row is not None
     ]
@@ -221,13 +252,14 @@ def histories(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot], batch
     ]
     for lane, snapshot in zip(lanes, snapshots, strict=True):
         step = min(snapshot.step + 1, lane.config.steps)  # as its next update feeds it
-        fed = roll_out(snapshot.model, batch, lane.config, step).inputs[0].tolist()
+        config = lane.config_of_update(step)
+        fed = roll_out(snapshot.model, batch, config, step).inputs[0].tolist()
         # Free running feeds own predictions from the prompt on, right or wrong; elsewhere only a wrong one shows.
-        own_from = int(batch.prompt_lengths[0]) if lane.config.mode == "free_running" else length
+        own_from = int(batch.prompt_lengths[0]) if config.mode == "free_running" else length
         chips = [
             _fed_chip(texts[fed[t]], t, wrong=fed[t] != truth[t], own=t >= own_from) for t in range(length)
         ]
-        strips.append(Strip(f"{NAMES[lane.meaning]} is fed", chips, lane.meaning))
+        strips.append(Strip(f"{lane.name} is fed", chips, lane.meaning))
     token_strips(strips, key=key, first=1)
 
 
@@ -241,7 +273,7 @@ def position_losses(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot])
     """Show the loss at each position with the true history, beside what the grammar allows."""
     corpus = lanes[0].corpus
     tests = [
-        (lane.meaning, row.loss_per_position)
+        (lane, row.loss_per_position)
         for lane, snapshot in zip(lanes, snapshots, strict=True)
         if (row := session.evaluation(lane.run_id, snapshot.step))
     ]
@@ -256,7 +288,7 @@ def position_losses(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot])
     furniture.chart(
         position_bars(
             labels,
-            [(NAMES[meaning], meaning, losses) for meaning, losses in tests],
+            [(lane.name, lane.meaning, losses) for lane, losses in tests],
             ghosts,
             description="Loss per position with the true history.",
             appearance=session.appearance(),

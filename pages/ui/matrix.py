@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +10,7 @@ import streamlit as st
 
 from decoder.figures import style
 from decoder.figures.matrices import Matrix
+from decoder.language import clean
 from pages.ui.choice import Choice, nothing, whole_numbers
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "matrix"
@@ -45,7 +46,10 @@ def matrices(
     key: str,
     size: Literal["large", "small"] = "large",
     selected: Cell | tuple[int, int, int] | None = None,
-    press: bool = False,
+    press: str = "",
+    on_press: Callable[[Cell], None] | None = None,
+    cross: bool = False,
+    walk: Sequence[str] = (),
     bright_row: int | None = None,
     marks: Sequence[tuple[int, int]] = (),
     mark_name: str = "",
@@ -61,7 +65,10 @@ def matrices(
         key: Streamlit key, unique in a run.
         size: "small" for a matrix beside other things: small cells, no numbers in them.
         selected: the cell that is selected until somebody chooses another; a changed value overrides the choice.
-        press: a click or Enter presses a cell instead of selecting it; it is returned in one run only.
+        press: what Enter and a click do to a cell, "opens or closes it", instead of selecting it.
+        on_press: called with a cell that was pressed, before the run that follows.
+        cross: outline the row and the column of the selected cell as well, in every panel.
+        walk: one line of words per row; buttons then lead through the rows, without asking the server.
         bright_row: keep this row as it is and fade the others.
         marks: (row, column) of cells that get a small corner in every panel; the legend says `mark_name`.
         mark_name: what a mark means.
@@ -69,10 +76,10 @@ def matrices(
         caption: a line under the panels.
 
     Returns:
-        The selected cell, or the pressed one in the one run after it was pressed, else None.
+        The selected cell, or None.
 
     Raises:
-        ValueError: if the panels or labels differ in shape.
+        ValueError: if the panels or labels differ in shape, or there is not one line per row to walk through.
     """
     shape = (len(rows), len(columns))
     for panel in panels:
@@ -81,9 +88,17 @@ def matrices(
                 f"“{panel.title}” has {panel.shape[0]} x {panel.shape[1]} cells and there are {shape[0]} x {shape[1]} "
                 "labels: give one label per row and column"
             )
+    if walk and len(walk) != len(rows):
+        raise ValueError(f"{len(rows)} rows have {len(walk)} lines to walk through: give one per row")
     limits = (len(panels), *shape)
     state = Choice(key, selected, limits)
-    result = _component(
+
+    def pressed() -> None:
+        place = whole_numbers(dict(st.session_state.get(key) or {}).get("pressed"), limits)
+        if place and on_press:
+            on_press(Cell(*place))
+
+    _component(
         key=key,
         data={
             "view": "matrices",
@@ -92,8 +107,10 @@ def matrices(
             "columns": list(columns),
             "size": size,
             "press": press,
-            "selected": None if press else state.place,
+            "selected": state.place,
             "turn": state.turn,
+            "cross": cross,
+            "walk": [clean(line) for line in walk],
             "bright_row": bright_row if bright_row is not None and 0 <= bright_row < len(rows) else None,
             "marks": [list(mark) for mark in marks],
             "mark_name": mark_name,
@@ -102,10 +119,9 @@ def matrices(
             "looks": _looks(),
         },
         on_chosen_change=nothing,
-        on_pressed_change=nothing,
+        on_pressed_change=pressed,
     )
-    chosen = whole_numbers(result.pressed, limits) if press else state.place
-    return Cell(*chosen) if chosen else None
+    return Cell(*state.place) if state.place else None
 
 
 def thumbnails(
@@ -152,6 +168,7 @@ def _panel(matrix: Matrix) -> dict[str, Any]:
         "high": matrix.high,
         "values": [[None if value is None else _short(value) for value in row] for row in matrix.values],
         "masked": [[int(closed) for closed in row] for row in matrix.masked],
+        "leaks": matrix.leaks > 0,
         "row_sums": matrix.row_sums and [_short(total) for total in matrix.row_sums],
         "summary": matrix.summary,
     }

@@ -6,8 +6,11 @@ Session state holds ids and small settings only; whatever is worth keeping is in
 from __future__ import annotations
 
 import os
+import time
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn, cast, get_args
+from typing import Literal, NamedTuple, NoReturn, cast, get_args
 
 import streamlit as st
 
@@ -15,7 +18,7 @@ from decoder import CORPORA, Corpus, Decoder, TextSource, TrainConfig, open_corp
 from decoder.config import MAX_TEXT_LENGTH, Level, Mode
 from decoder.figures.style import NAMES, Appearance, Meaning
 from decoder.language import clean
-from decoder.runs import EvaluationRow, Run, Store, open_store
+from decoder.runs import EvaluationRow, Forecast, Run, Segment, Store, open_store, schedule, snapshot_steps
 from decoder.training.presets import Size, preset
 
 Lane = Mode | Literal["no_mask"]  # what a lane of the training page can be
@@ -31,12 +34,14 @@ CORPUS_STORIES = {
     "reverse": "Letters, and the same letters backwards.",
     OWN_TEXT: "A text of yours, cut into words, characters or byte pairs.",
 }
-SIZES = ("small", "standard", "large")
+SIZES: tuple[Size, ...] = get_args(Size)
 LEVELS = {"word": "words", "char": "characters", "bpe": "byte pairs"}
 FIRST_USEFUL_STEP = 20
 FIRST_CORPUS = "ibm"
 WORKERS = os.cpu_count() or 1
 MAX_SEED = 9_999
+HEARTBEAT_SECONDS = 5.0
+FORECAST_SECONDS = 2.0
 MOST_STRANGE_SHARE = 0.05  # of an upload's characters; above it is no text
 
 
@@ -55,21 +60,65 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Exploration:
-    """What the visitor has chosen: a training, its run in the store, and its corpus."""
+    """What the visitor looks at: a training, its run in the store, and its corpus.
+
+    `slot` is the parameter of the address that names the run.
+    """
 
     config: TrainConfig
     run_id: str
     corpus: Corpus
+    slot: str = "run"
 
     @property
     def meaning(self) -> Meaning:
-        """What decides its colour and its name."""
-        return self.config.mode if self.config.decoder.causal else "no_mask"
+        """What decides its colour: how it is trained, at last."""
+        return lane_of(self.config)
+
+    @property
+    def lineage(self) -> tuple[Segment, ...]:
+        """The stretches of its history; more than one if it was continued in another way."""
+        return store().lineage(self.run_id)
+
+    @property
+    def name(self) -> str:
+        """How it is trained, one mode after the other."""
+        names = [NAMES[lane_of(segment.config)] for segment in self.lineage]
+        return " → ".join(name for at, name in enumerate(names) if at == 0 or name != names[at - 1])
 
     @property
     def run(self) -> Run:
         """The run as the store has it now."""
         return store().run(self.run_id)
+
+    @property
+    def planned_snapshots(self) -> list[int]:
+        """The steps at which its decoder is kept, also those to come."""
+        steps: list[int] = []
+        for segment in self.lineage:
+            steps = [step for step in steps if step <= segment.start]
+            steps += [
+                step
+                for step in sorted(snapshot_steps(segment.config.steps))
+                if step > segment.start or not step
+            ]
+        return sorted(set(steps))
+
+    def config_of_update(self, step: int) -> TrainConfig:
+        """Return the configuration by which this update is made."""
+        return [segment.config for segment in self.lineage if segment.start < step or not segment.start][-1]
+
+
+class Shown(NamedTuple):
+    """A run, and the settings in whose place it is shown: other settings bring another run."""
+
+    settings: tuple[object, ...]
+    run_id: str
+
+
+def lane_of(config: TrainConfig) -> Lane:
+    """Return what lane of the training page a configuration belongs to."""
+    return config.mode if config.decoder.causal else "no_mask"
 
 
 @st.cache_resource(show_spinner=False)
@@ -84,6 +133,8 @@ def choose(*, with_mode: bool = True) -> None:
     Args:
         with_mode: whether the page follows the chosen training mode; a page with lanes has its own.
     """
+    for slot, key in ({"run": "mode"} if with_mode else {"run_a": "lane_a", "run_b": "lane_b"}).items():
+        _adopt(slot, key)
     with st.sidebar:
         corpus = st.selectbox(
             "Corpus",
@@ -164,23 +215,114 @@ def config_of(lane: Lane) -> TrainConfig:
     source: str | TextSource = state.corpus
     if source == OWN_TEXT:
         source = TextSource(clean(state.text), cast("Level", state.level))
+    return _preset(source, lane, cast("Size", state.size), int(state.seed))
+
+
+def _preset(source: str | TextSource, lane: Lane, size: Size, seed: int) -> TrainConfig:
     mode = "teacher_forcing" if lane == "no_mask" else lane
-    size = cast("Size", state.size)
-    return preset(source, mode=mode, size=size, seed=int(state.seed), causal=lane != "no_mask")
+    return preset(source, mode=mode, size=size, seed=seed, causal=lane != "no_mask")
 
 
-def explore(lane: Lane | None = None) -> Exploration:
+def explore(lane: Lane | None = None, *, slot: str = "run") -> Exploration:
     """Return what is being looked at, and have it trained if nobody has done so yet.
 
-    Where it cannot be trained, one sentence says why and what to do, and the page ends there.
+    The address then names the run, so that a link to it opens this very run. Where it cannot be trained, one
+    sentence says why and what to do, and the page ends there.
+
+    Args:
+        lane: how it is trained, if nothing else is shown in its place; None: as the sidebar says.
+        slot: the parameter of the address that names the run.
     """
+    lane = lane or st.session_state.mode
     try:
-        config = config_of(lane or st.session_state.mode)
-        run_id = store().request(config)
+        run_id = _shown(slot, lane) or store().request(config_of(lane), viewer())
+        show(slot, lane, run_id)
+        config = store().lineage(run_id)[-1].config
         corpus = open_corpus(config.corpus, config.decoder.context_length)
+        look([run_id])
     except ValueError as error:
         refuse(error)
-    return Exploration(config, run_id, corpus)
+    return Exploration(config, run_id, corpus, slot)
+
+
+def show(slot: str, lane: Lane, run_id: str) -> None:
+    """Show this run until the settings change, and name it in the address."""
+    state = st.session_state
+    state[f"{slot} shown"] = Shown(_settings(lane), run_id)
+    state[f"{slot} written"] = run_id
+    if st.query_params.get(slot) != run_id:
+        st.query_params[slot] = run_id
+
+
+def show_instead(slot: str, run_id: str) -> None:
+    """Show this run in place of the one that is shown now."""
+    shown: Shown = st.session_state[f"{slot} shown"]
+    st.session_state[f"{slot} shown"] = shown._replace(run_id=run_id)
+
+
+def viewer() -> str:
+    """Return who looks: a name for this tab that says nothing about the person."""
+    return str(st.session_state.setdefault("viewer", uuid.uuid4().hex))
+
+
+def look(run_ids: Sequence[str]) -> None:
+    """Tell the store now and then that somebody looks at these runs: others are paused after a while."""
+    looked: dict[str, float] = st.session_state.setdefault("looked", {})
+    now = time.monotonic()
+    for run_id in run_ids:
+        if now - looked.get(run_id, -HEARTBEAT_SECONDS) >= HEARTBEAT_SECONDS:
+            store().watch(run_id, viewer())
+            looked[run_id] = now
+
+
+@st.cache_resource(ttl=FORECAST_SECONDS, show_spinner=False)
+def forecasts() -> dict[str, Forecast]:
+    """Return when every run that goes on gets its next point and its end, by the rule that the workers follow."""
+    return schedule.forecast(store(), WORKERS)
+
+
+def _shown(slot: str, lane: Lane) -> str | None:
+    """Return the run that is shown in place of the settings, if it is still there and they have not changed."""
+    state = st.session_state
+    adopted = state.pop(f"{slot} adopted", None)
+    shown = Shown(_settings(lane), adopted) if adopted else state.get(f"{slot} shown")
+    if shown is None or shown.settings != _settings(lane):
+        return None
+    try:
+        return store().run(shown.run_id).id
+    except ValueError:  # the store needed its room
+        return None
+
+
+def _settings(lane: Lane) -> tuple[object, ...]:
+    state = st.session_state
+    own = (state.get("text"), state.get("level")) if state.corpus == OWN_TEXT else ()
+    return (state.corpus, state.size, int(state.seed), lane, *own)
+
+
+def _adopt(slot: str, mode_key: str) -> None:
+    """Take over the run that a link names: the settings become those that it was asked for with.
+
+    A run that this store does not have is left aside: the link's other settings say what to train.
+    """
+    state = st.session_state
+    named = st.query_params.get(slot)
+    if named is None or named == state.get(f"{slot} written"):
+        return
+    state[f"{slot} written"] = named
+    try:
+        config = store().lineage(named)[0].config
+    except ValueError:
+        return
+    source = config.corpus
+    if isinstance(source, TextSource):
+        state["text"], state["level"] = source.text, source.level
+    state["corpus"] = OWN_TEXT if isinstance(source, TextSource) else source
+    state["seed"] = min(config.seed, MAX_SEED)
+    state[mode_key] = lane_of(config)
+    fitting = [size for size in SIZES if _preset(source, lane_of(config), size, config.seed) == config]
+    state["size"] = next(iter(fitting), "standard")
+    state[f"{slot} adopted"] = named
 
 
 def refuse(error: Exception) -> NoReturn:
@@ -190,16 +332,15 @@ def refuse(error: Exception) -> NoReturn:
     st.stop()
 
 
-def newest(run_id: str) -> Snapshot | None:
-    """Return the newest decoder of a run; None while not even the first is stored."""
-    steps = store().snapshots(run_id)
-    return at_step(run_id, steps[-1]) if steps else None
+def newest(run_id: str, at: int | None = None) -> Snapshot | None:
+    """Return the decoder at the last snapshot at or before step `at`, or at all; None while there is none."""
+    steps = [step for step in store().snapshots(run_id) if at is None or step <= at]
+    return _snapshot(run_id, steps[-1]) if steps else None
 
 
 def at_step(run_id: str, step: int) -> Snapshot:
-    """Return the decoder as it was at the last snapshot at or before `step`."""
-    known = max(known for known in store().snapshots(run_id) if known <= step)
-    return _snapshot(run_id, known)
+    """Return the decoder as it was after this step, which must have been kept."""
+    return _snapshot(run_id, step)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

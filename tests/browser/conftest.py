@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlencode, urlsplit
 
 import pytest
+import sqlalchemy as sql
+from local_cluster import LocalCluster
 from playwright.sync_api import Error, expect, sync_playwright
 
 from decoder.runs import open_store
@@ -82,10 +85,10 @@ class Server:
     log: Path
 
     @classmethod
-    def start(cls, folder):
+    def start(cls, folder, store_url=None):
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
-        store_url = f"sqlite:///{folder / 'runs.sqlite3'}"
+        store_url = store_url or f"sqlite:///{folder / 'runs.sqlite3'}"
         command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
         log = folder / "server.log"
         with log.open("w") as output:
@@ -377,3 +380,38 @@ def pytest_generate_tests(metafunc):
     """`path` in a test's arguments stands for every page of the app."""
     if "path" in metafunc.fixturenames:
         metafunc.parametrize("path", PATHS, ids=[path or "start" for path in PATHS])
+
+
+# ---- the app on a cluster
+
+
+@pytest.fixture
+def database():
+    """The address of an empty PostgreSQL database, which is gone afterwards."""
+    address = os.environ.get("DECODER_TEST_POSTGRES")
+    if not address:
+        reason = "no PostgreSQL: install it, and name it in DECODER_TEST_POSTGRES, as .ci/run does"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    name = f"decoder_cluster_{uuid.uuid4().hex}"
+    engine = sql.create_engine(address, isolation_level="AUTOCOMMIT", poolclass=sql.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sql.text(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"))
+    yield sql.make_url(address).set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(sql.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A scheduler and two workers on this machine."""
+    with LocalCluster(tmp_path) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster_server(tmp_path, cluster, database, monkeypatch):
+    """A server whose trainings a cluster does, with PostgreSQL as the store."""
+    monkeypatch.setenv("DECODER_ENGINE", cluster.address)
+    server = Server.start(tmp_path, database)
+    yield server
+    server.stop()

@@ -44,6 +44,15 @@ def test_axe_finds_nothing_serious(visit, path, scheme):
     assert not found, "\n".join(found)
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_the_form_of_a_fork(visit, scheme):
+    page = visit("training", scheme=scheme).trained()
+    page.page.get_by_role("button", name="Change from here on").first.click()
+    expect(page.page.locator('[data-testid="stForm"]').first).to_be_visible()
+    found = violations(page)
+    assert not found, "\n".join(found)
+
+
 # What reaches beyond the screen without a way to scroll to it, and drawn words that their picture cuts off.
 CUT_OFF = """
 () => {

@@ -16,11 +16,13 @@ from decoder.figures.matrices import (
     Matrix,
     attention_matrices,
     head_thumbnails,
+    masking_matrices,
     token_labels,
     visible,
     weights_matrix,
 )
 from decoder.model.attention import attend, causal_mask
+from decoder.model.masking import mask_scores
 from pages.ui import choice
 from pages.ui import matrix as component
 
@@ -65,6 +67,43 @@ def test_scores_before_and_after_the_mask_share_one_scale_around_zero():
     assert (scores.low, scores.high) == (masked_scores.low, masked_scores.high)
     assert scores.high == -scores.low == pytest.approx(stages.scores[0, 0].abs().max().item())
     assert (weights.low, weights.high) == (0, 1)
+
+
+def test_the_exponentials_stand_between_masked_scores_and_weights():
+    mask = causal_mask(T)
+    stages = mask_scores(attention().scores[0, 0], mask)
+    panels = masking_matrices(stages, ~mask)
+    assert [panel.title for panel in panels] == ["scores", "masked scores", "exp", "weights"]
+    powers = panels[2]
+    for row in range(T):
+        for column in range(T):
+            value, score = powers.values[row][column], stages.masked_scores[row, column].item()
+            assert value is None if column > row else value == pytest.approx(math.exp(score))
+            if column <= row:
+                assert panels[3].values[row][column] == pytest.approx(value / powers.row_sums[row], rel=1e-6)
+    assert powers.high == max(value for row in powers.values for value in row if value is not None)
+
+
+@pytest.mark.parametrize(
+    ("way", "left"),
+    [("minus infinity", (0, 0, 0)), ("finite number", (10, 10, 10)), ("zero after", (10, 10, 0)), ("no mask", (10, 10, 10))],
+)  # fmt: skip
+def test_a_number_that_a_wrong_mask_leaves_is_shown(way, left):
+    mask = causal_mask(T)
+    panels = masking_matrices(mask_scores(attention().scores[0, 0], mask, way), ~mask)
+    assert panels[0].leaks == 0  # there the mask is still to come
+    assert tuple(panel.leaks for panel in panels[1:]) == left
+    assert all(
+        ("are not" in panel.summary) == (count > 0) for panel, count in zip(panels[1:], left, strict=True)
+    )
+
+
+def test_exponentials_that_are_not_finite_have_no_sum():
+    mask = causal_mask(2)
+    powers = masking_matrices(mask_scores(torch.full((2, 2), 1e4), mask), ~mask)[2]
+    assert powers.row_sums is None
+    assert powers.values == ((None, None), (None, None))
+    json.dumps(component._panel(powers), allow_nan=False)
 
 
 def test_rows_of_weights_sum_to_one():
@@ -175,6 +214,33 @@ def test_a_page_can_select_a_cell_and_override_the_choice():
     assert app.run().text[0].value == "Cell(panel=0, row=1, column=0)"
     app.session_state["given"] = None
     assert app.run().text[0].value == "None"
+
+
+PRESSED = """
+import streamlit as st
+
+from decoder.figures.matrices import token_labels, weights_matrix
+from pages.ui.matrix import matrices
+
+panel = weights_matrix([[1.0, 0.0], [0.5, 0.5]], [[False, True], [False, False]])
+labels = token_labels(["a", "b"])
+cell = matrices([panel], rows=labels, columns=labels, key="m", selected=(0, 1, 1), press="flips it", walk=["x", "y"])
+st.text(repr(cell))
+"""
+
+
+def test_a_pressed_matrix_keeps_its_selection_and_walks_with_a_line_per_row():
+    app = AppTest.from_string(PRESSED).run()
+    assert not app.exception
+    assert app.text[0].value == "Cell(panel=0, row=1, column=1)"
+    sent = json.loads(app.get("bidi_component")[0].proto.json)
+    assert (sent["press"], sent["walk"], sent["selected"]) == ("flips it", ["x", "y"], [0, 1, 1])
+
+
+def test_every_row_needs_a_line_to_walk_through():
+    panel = weights_matrix([[1.0]], [[False]])
+    with pytest.raises(ValueError, match="1 rows have 2 lines"):
+        component.matrices([panel], rows=["0 a"], columns=["0 a"], key="m", walk=["x", "y"])
 
 
 def test_labels_that_do_not_fit_the_matrix_are_refused():

@@ -12,7 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 from decoder import CORPORA, Evaluation, TextSource
 from decoder.figures.style import NAMES
-from decoder.runs import advance, open_store
+from decoder.runs import Forecast, StoreError, advance, leases, open_store
+from decoder.runs.history import History
 from decoder.training import evaluation, presets
 from decoder.training.loss import loss_by_position, token_losses
 from decoder.training.presets import preset
@@ -200,3 +201,93 @@ def test_the_settings_of_a_training_above_the_limits_never_reach_the_store(store
     at = visit("start", seed=str(session.MAX_SEED + 1), size="large")
     assert at.session_state["seed"] <= session.MAX_SEED
     assert not at.exception
+
+
+def strip(at):
+    """What the strip says of its training: the text of the bar, or of the line that stands in its place."""
+    bars = [bar.proto.text for bar in at.get("progress")]
+    return [
+        *bars,
+        *(caption.value for caption in at.caption if caption.value.startswith("teacher forcing: ")),
+    ]
+
+
+def leased(store, run_id):
+    """A run that a worker has right now."""
+    lease = leases.take(store, run_id)
+    assert lease is not None
+    return lease
+
+
+def test_the_strip_says_in_words_where_a_training_stands(store, monkeypatch):
+    monkeypatch.setattr(session, "forecasts", lambda: {run_id: Forecast(3.2, 130.0)})
+    run_id = store.request(preset("ibm", seed=51))
+    at = visit(seed="51")
+    assert strip(at) == ["teacher forcing: waiting for a free worker, first point in about 3 s"]
+
+    lease = leased(store, run_id)
+    leases.commit(store, lease, History(), "training")
+    assert strip(at.run()) == [f"teacher forcing: training: step 0 of {STEPS} · 1 steps/s · about 2 min left"]
+
+    at.button(key="run pause").click().run()
+    assert strip(at) == [f"teacher forcing: paused: step 0 of {STEPS} by you"]
+    at.button(key="run go on").click().run()
+    assert store.run(run_id).state == "waiting"
+
+    leases.commit(store, leased(store, run_id), History(), "failed", error="the disk sings")
+    assert refusals(at.run()) == ["⚠ the training failed: the disk sings"]
+
+    train(store, preset("ibm"))
+    assert strip(visit()) == [f"teacher forcing: finished: trained {STEPS} steps"]
+
+
+def test_who_has_to_wait_long_is_offered_the_nearest_finished_run(store, monkeypatch):
+    train(store, preset("ibm", size="small", seed=3))
+    run_id = store.request(preset("ibm", size="small", seed=52))
+    monkeypatch.setattr(session, "forecasts", lambda: {run_id: Forecast(70.0, 130.0)})
+    at = visit(size="small", seed="52")
+    assert strip(at) == ["teacher forcing: waiting for a free worker, first point in about 70 s"]
+    at.button(key="run nearest").click().run()
+    assert strip(at) == [f"teacher forcing: finished: trained {STEPS} steps"]
+    shown = store.run(at.query_params["run"])
+    assert (shown.config.corpus, shown.state) == ("ibm", "finished")
+    assert shown.config.decoder == preset("ibm", size="small").decoder
+
+
+def test_a_shared_run_is_not_paused_for_one_viewer(store):
+    run_id = store.request(preset("ibm", seed=53))
+    store.watch(run_id, "somebody else")
+    at = visit(seed="53")
+    at.button(key="run pause").click().run()
+    assert refusals(at) == [
+        "⚠ 1 other looks at this training too, so it goes on: hold your own view at a step instead"
+    ]
+    assert store.run(run_id).state == "waiting"
+
+
+def test_a_fork_that_cannot_be_is_refused_and_what_was_typed_stays(store):
+    train(store, preset("ibm"))
+    run_id = store.request(preset("ibm"))
+    at = visit()
+    key = f"fork of {run_id}"
+    at.number_input(key=f"{key} steps").set_value(STEPS)
+    at.number_input(key=f"{key} rate").set_value(0.5)
+    at.button(key=f"{key} go").click().run()
+    assert refusals(at) == [
+        f"⚠ {STEPS} updates are made and {STEPS} would be planned: plan more than {STEPS}"
+    ]
+    assert at.number_input(key=f"{key} rate").value == 0.5
+    assert at.query_params["run"] == run_id
+
+
+def test_a_store_that_fails_is_one_sentence_on_every_page(store, monkeypatch):
+    train(store, preset("ibm"))
+
+    def full(*_):
+        raise StoreError("the store has no room left on its disk: free some space")
+
+    monkeypatch.setattr(store, "watch", full)
+    for page in PAGES:
+        at = visit(page)
+        assert not at.exception, page
+        assert refusals(at) == ["⚠ the store has no room left on its disk: free some space"], page

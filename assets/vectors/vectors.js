@@ -1,0 +1,196 @@
+/* Rows of numbers as strips of coloured cells, a canvas each, on one diverging scale around 0.
+
+   Streamlit calls the default export again on every change of data or theme, so the view is kept per mounting place. Text
+   reaches the page through textContent only. Nothing is animated. */
+
+const VIEWS = new WeakMap();
+const NARROW = 560;                                             // pixels; below, a strip's name stands over it
+const WIDEST = 18;                                              // pixels of a cell
+const MINUS = "\u2212";
+
+export default function vectors({ data, parentElement, setStateValue }) {
+  let view = VIEWS.get(parentElement);
+  if (!view) VIEWS.set(parentElement, view = new Vectors(parentElement.querySelector(".root")));
+  view.choose = (place, turn) => setStateValue("chosen", { place, turn });
+  view.update(data);
+  return () => { view.remove(); VIEWS.delete(parentElement); };
+}
+
+const parts = (color) => color[0] === "#" ? [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16))
+                                          : color.match(/[\d.]+/g).slice(0, 3).map(Number);
+const dark = (color) => parts(color).reduce((sum, part) => sum + part, 0) < 384;
+
+/* 256 steps between evenly spaced stops. */
+function ramp(stops) {
+  const ends = stops.map(parts);
+  return Array.from({ length: 256 }, (_, step) => {
+    const place = step / 255 * (ends.length - 1), left = Math.min(Math.floor(place), ends.length - 2);
+    return `rgb(${ends[left].map((part, at) => Math.round(part + (ends[left + 1][at] - part) * (place - left))).join(",")})`;
+  });
+}
+
+function make(tag, parent, { text, ...settings } = {}) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(settings)) element.setAttribute(name, value);
+  if (text !== undefined) element.textContent = text;
+  parent?.append(element);
+  return element;
+}
+const between = (value, low, high) => Math.min(Math.max(value, low), high);
+const said = (value) => (value === 0 ? "0" : Math.abs(value) < 1e-3 ? value.toExponential(2).replace("e", " · 10^") : value.toFixed(4))
+  .replaceAll("-", MINUS);
+
+class Vectors {
+  constructor(root) {
+    Object.assign(this, { root, chosen: null, turn: 0, lines: [], at: [0, 0], active: null });
+    this.rows = make("div", root, { class: "rows", tabindex: 0, role: "application", "aria-roledescription": "strips of numbers" });
+    this.legend = make("div", root, { class: "legend" });
+    this.tip = make("div", root, { class: "tip", "aria-hidden": "true", hidden: "" });
+    this.live = make("div", root, { class: "unseen", "aria-live": "polite" });
+    this.observer = new ResizeObserver(() => { if (this.data && root.clientWidth !== this.width) this.draw(); });
+    this.observer.observe(root);
+    for (const name of ["pointermove", "pointerdown"]) this.rows.addEventListener(name, (event) => this.point(this.cellAt(event)));
+    root.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") this.point(null); });
+    this.rows.addEventListener("blur", () => this.point(null));
+    this.rows.addEventListener("focus", () => { if (this.rows.matches(":focus-visible")) this.go(this.chosen ?? this.at[0], this.at[1]); });
+    this.rows.addEventListener("keydown", (event) => this.key(event));
+    this.rows.addEventListener("click", (event) => {
+      const row = this.lines.findIndex((line) => line.row.contains(event.target));
+      if (row >= 0) this.at = this.cellAt(event) ?? [row, this.at[1]];                    // the keyboard goes on from here
+      if (row >= 0 && this.data.pressable) this.take(row);
+    });
+  }
+
+  remove() { this.observer.disconnect(); this.root.replaceChildren(); }
+
+  update(data) {
+    this.data = data;
+    if (data.turn >= this.turn) { this.chosen = data.selected; this.turn = data.turn; }   // an older echo is no news
+    this.build();
+    this.draw();
+  }
+
+  /* The elements that the data ask for; what exists is kept, so the place in a long table is kept too. */
+  build() {
+    const { rows, title, look, pressable } = this.data;
+    while (this.lines.length > rows.length) this.lines.pop().row.remove();
+    while (this.lines.length < rows.length) {
+      const row = make("div", this.rows, { class: "row" }), name = make("div", row, { class: "name" });
+      this.lines.push({ row, name, canvas: make("canvas", row) });
+    }
+    const anyMark = rows.some(({ marked }) => marked);
+    rows.forEach(({ name, note, marked }, at) => {
+      const line = this.lines[at];
+      line.name.replaceChildren();
+      if (anyMark) make("span", line.name, { class: "sign", text: marked ? "\u25CF" : "" });
+      make("bdi", line.name, { text: name });
+      if (note) make("span", line.name, { class: "note", text: note });
+      line.row.classList.toggle("marked", marked);
+    });
+    this.root.className = `root ${look}${pressable ? " pressable" : ""}`;
+    this.rows.setAttribute("aria-label", `${title}: ${rows.length} by ${rows[0].values.length} numbers. Arrow keys move`
+      + `${pressable ? ", Enter chooses a row" : ""}, Escape ends.`);
+    this.at = [between(this.at[0], 0, rows.length - 1), between(this.at[1], 0, rows[0].values.length - 1)];
+    this.point(null);
+    this.mark();
+  }
+
+  draw() {
+    this.width = this.root.clientWidth;
+    if (!this.width) return;                                    // in a closed tab; the observer calls again
+    const { rows, reach, looks, mark_name: markName } = this.data, css = getComputedStyle(this.root);
+    const get = (name, other) => css.getPropertyValue(`--st-${name}`).trim() || other;
+    const look = looks[dark(get("background-color", "#ffffff")) ? "dark" : "light"];
+    this.root.style.setProperty("--muted", look.muted);
+    this.root.style.setProperty("--names", this.data.names);
+    this.text = get("text-color", "#1c2632");
+    this.colors = ramp(look.colors);
+    this.root.classList.toggle("narrow", this.width < NARROW);
+    const dpr = window.devicePixelRatio || 1, count = rows[0].values.length, place = this.lines[0].canvas;
+    for (const { canvas } of this.lines) canvas.style.width = "0";                        // to see how much room there is
+    const room = this.lines[0].row.clientWidth - (place.offsetLeft - this.lines[0].row.offsetLeft);
+    this.side = Math.max(1, Math.floor(Math.min(room / count, WIDEST) * dpr)) / dpr;
+    for (const { canvas } of this.lines) {
+      canvas.style.width = `${this.side * count}px`;
+      canvas.width = Math.round(this.side * count * dpr);
+      canvas.height = Math.round(canvas.clientHeight * dpr);
+    }
+    rows.forEach((_, row) => this.paint(row));
+    const bar = [], scale = make("div", null, { class: "scale" }), brief = (value) => String(Number(value.toPrecision(3))).replace("-", MINUS);
+    bar.push(scale);
+    make("div", scale, { class: "ramp" }).style.background = `linear-gradient(to right, ${this.colors.filter((_, at) => at % 15 === 0).join(",")})`;
+    for (const value of [-reach, 0, reach]) make("span", scale, { text: brief(value) });
+    if (markName) bar.push(make("span", null, { text: `\u25CF ${markName}` }));
+    this.legend.replaceChildren(...bar);
+  }
+
+  paint(row) {
+    const { canvas } = this.lines[row], { values } = this.data.rows[row], pen = canvas.getContext("2d");
+    const dpr = window.devicePixelRatio || 1, side = Math.round(this.side * dpr);
+    values.forEach((value, at) => {
+      pen.fillStyle = this.colors[Math.round(127.5 + 127.5 * between(value / this.data.reach, -1, 1))];
+      pen.fillRect(at * side, 0, side, canvas.height);
+    });
+    const [active, column] = this.active ?? [];
+    if (column === undefined || (active !== row && this.data.look === "table")) return;
+    pen.strokeStyle = this.text; pen.lineWidth = 2 * dpr;
+    pen.strokeRect(column * side, dpr, side, canvas.height - 2 * dpr);
+  }
+
+  mark() { this.lines.forEach(({ row }, at) => row.classList.toggle("chosen", at === this.chosen)); }
+
+  take(row) {
+    this.chosen = row;
+    this.choose([row], ++this.turn);
+    this.mark();
+  }
+
+  cellAt(event) {
+    const row = this.lines.findIndex(({ canvas }) => canvas === event.target);
+    return row < 0 ? null : [row, between(Math.floor(event.offsetX / this.side), 0, this.data.rows[row].values.length - 1)];
+  }
+
+  key(event) {
+    const { rows, pressable } = this.data, [row, column] = this.at, last = rows[0].values.length - 1;
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const to = { ArrowUp: [row - 1, column], ArrowDown: [row + 1, column], ArrowLeft: [row, column - 1], ArrowRight: [row, column + 1],
+                 Home: [row, 0], End: [row, last] }[event.key];
+    if (to) this.go(...to);
+    else if (event.key === "Escape") this.point(null);
+    else if (pressable && (event.key === "Enter" || event.key === " ")) this.take(row);
+    else return;
+    event.preventDefault();
+  }
+
+  /* Move the keyboard's cell, show it, and say it. */
+  go(row, column) {
+    const { rows } = this.data;
+    this.at = [between(row, 0, rows.length - 1), between(column, 0, rows[0].values.length - 1)];
+    this.lines[this.at[0]].row.scrollIntoView({ block: "nearest" });
+    this.point(this.at);
+    const { name, note, values, marked } = rows[this.at[0]];
+    this.live.textContent = `${name} ${note}${marked ? `, ${this.data.mark_name}` : ""}, number ${this.at[1] + 1}: ${said(values[this.at[1]])}`;
+  }
+
+  /* The cell that is pointed at: its number, and with strips those of all strips in the same place. */
+  point(cell) {
+    if (cell?.join() === this.active?.join()) return;
+    this.active = cell;
+    if (!this.colors) return;
+    this.lines.forEach((_, row) => this.paint(row));
+    this.tip.hidden = !cell;
+    if (!cell) return;
+    const { rows, look } = this.data, [row, column] = cell, { canvas } = this.lines[row];
+    this.tip.replaceChildren(make("b", null, { text: `number ${column + 1} of ${rows[row].values.length}` }));
+    const lines = make("div", this.tip, { class: "lines" });
+    for (const { name, note, values } of look === "table" ? [rows[row]] : rows) {
+      make("span", lines, { text: note ? `${name} (${note})` : name });
+      make("span", lines, { text: said(values[column]) });
+    }
+    const outer = this.root.getBoundingClientRect(), inner = canvas.getBoundingClientRect();
+    const below = look === "table" ? inner : this.lines.at(-1).canvas.getBoundingClientRect();
+    const middle = inner.left - outer.left + (column + 0.5) * this.side - this.tip.offsetWidth / 2;
+    this.tip.style.left = `${between(middle, 0, Math.max(0, this.width - this.tip.offsetWidth))}px`;
+    this.tip.style.top = `${below.bottom - outer.top + 5}px`;
+  }
+}

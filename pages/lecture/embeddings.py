@@ -1,0 +1,381 @@
+"""Embeddings and positions: a token becomes a row of the embedding table, and the position adds a vector of its own."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from decoder.figures import embedding_words as words
+from decoder.figures.matrices import visible
+from decoder.figures.tables import Table
+from decoder.language import clean
+from decoder.language.sequences import as_batch, neighbours, typed_sequence, with_edges
+from decoder.model import embeddings, order
+from decoder.model.positions import sinusoidal_positions
+from decoder.training.matching import exact_matches
+from pages.ui import aids, furniture, glossary, notation, position_lanes, session, strip
+from pages.ui import embedding_questions as questions
+from pages.ui.checks import check
+from pages.ui.grid import GridCell, Place, batch_grid
+from pages.ui.sentence import example
+from pages.ui.tokens import Chip, Strip, token_strips
+from pages.ui.vectors import Vector, vectors
+
+MOST_ROWS = 8
+MOST_TOKENS = 96  # of the embedding table in one picture
+MOST_LAYERS = 4
+
+furniture.head(
+    "Embeddings and positions",
+    "A decoder calculates with numbers. How does a token become numbers, and who tells it where it stands?",
+)
+exploration = session.explore()
+snapshot = strip.require(strip.show(exploration))
+corpus, model, state = exploration.corpus, snapshot.model, st.session_state
+tokenizer, shape = corpus.tokenizer, model.config
+texts, width = tokenizer.tokens, shape.d_model
+table = model.token_table.weight
+name = notation.name
+
+notation.switch()
+glossary.explain("token", "vocabulary", "batch", "sample", "padding", "logits")
+
+# ---- C13: tokens become embeddings
+
+st.subheader("Every id becomes a vector")
+if state.get("sentence corpus", corpus.name) != corpus.name:  # its words may not exist in the other corpus
+    state["sentence"] = example(corpus, shape.context_length)
+state["sentence corpus"] = corpus.name
+typed = st.text_input(
+    "Sentence",
+    value=example(corpus, shape.context_length),
+    max_chars=2_000,
+    key="sentence",
+    bind="query-params",
+    help="Type another one, in words that the corpus knows.",
+)
+try:
+    typed_words, whole = typed_sequence(tokenizer, clean(typed), start=True, end=True)
+except ValueError as error:
+    session.refuse(error)
+own = whole[: shape.context_length + 1]
+seen = own[:-1]  # the inputs; the last token is only a target
+if len(own) < len(whole):
+    st.text(f"The sentence has {len(whole)} tokens. This decoder reads the first {len(seen)}.")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    count = st.slider("Rows", 2, MOST_ROWS, 4, key="rows", bind="query-params", width=160)
+    draw = st.number_input("Shuffle number", 0, 999, 0, key="shuffle", bind="query-params", width=160)
+st.caption(
+    "The inputs of a batch: row 1 is your sentence, the others are drawn from the corpus. Click any cell, or walk with the "
+    "arrow keys, to see the vector that it becomes. The width d is chosen with the decoder, in the sidebar."
+)
+drawn = neighbours(corpus, typed_words, count - 1, seed=int(draw))
+rows = [own, *(with_edges(tokenizer, row, start=True, end=True) for row in drawn)]
+ids = as_batch(rows, tokenizer, shape.context_length).inputs.tolist()  # (B, T)
+length = len(ids[0])
+inputs = embeddings.decoder_inputs(model, ids)
+
+
+def grid_cell(row: int, time: int) -> GridCell:
+    """A cell of the batch with its id."""
+    token = ids[row][time]
+    said = f"{name('token', t=time, n=row + 1)}: {visible(texts[token])}, id {token}"
+    return GridCell(texts[token], f"id {token}", "padding" if token == tokenizer.pad else "target", said)
+
+
+place = batch_grid(
+    [(name("row", n=row + 1), [grid_cell(row, time) for time in range(length)]) for row in range(len(ids))],
+    key="ids",
+    selected=embeddings.first_with_twin(ids),
+    title="The inputs of a batch: a row per sample, a column per time",
+) or Place(0, 0)
+ids_box, numbers_box = st.columns(2)
+ids_box.metric(f"B × T = {len(ids)} × {length}: ids", f"{len(ids) * length:,}", border=True)
+numbers_box.metric(
+    f"B × T × d = {len(ids)} × {length} × {width}: numbers", f"{inputs.embeddings.numel():,}", border=True
+)
+
+token = ids[place.row][place.time]
+same = embeddings.twins(ids, place)
+compared = [place, *same[:1]]
+found = embeddings.difference(inputs, place, same[0]) if same else None
+symbols = [name("embedding", t=time, n=row + 1) for row, time in compared]
+scale = embeddings.reach(table)
+shown = [inputs.embeddings[cell].tolist() for cell in compared]
+vectors(
+    [Vector(symbol, values, visible(texts[token])) for symbol, values in zip(symbols, shown, strict=True)],
+    key="cell_vector",
+    reach=scale,
+    title="The vector of the chosen cell, and of another one with the same id",
+)
+furniture.say(
+    words.shape_sentence(len(ids), length, width),
+    words.vector_sentence(texts[token], token, symbols[0], symbols[-1] if same else None, found, len(same)),
+    key="what_vector",
+)
+aids.numbers(
+    Table(
+        "vector of the chosen cell",
+        ["number", *symbols],
+        [[at, *values] for at, values in enumerate(zip(*shown, strict=True), 1)],
+    ),
+    key="cell_vector",
+)
+asked = [questions.how_many_numbers(exploration.config.batch_size, shape.context_length, width)]
+if found:
+    one, twin = (name("token", t=time, n=row + 1) for row, time in compared)
+    asked.append(questions.are_twins_equal(texts[token], one, twin, found))
+check("c13", *asked)
+
+# ---- C3: the embedding of a prediction is a row of the same table
+
+st.subheader("A predicted token is looked up in the same table")
+st.caption(
+    "Choose up to where the decoder reads. Under each input stands what it predicts next, and whether that is true."
+)
+predicted = embeddings.predictions(model, seen)
+at = min(state.get("read to", 2), len(seen) - 1)
+chosen = token_strips(
+    [
+        Strip("input", [Chip(texts[token], name("token", t=t)) for t, token in enumerate(seen)]),
+        Strip(
+            "prediction",
+            [
+                Chip(texts[token], name("prediction", t=t), "own" if token == own[t] else "wrong")
+                for t, token in enumerate(predicted, 1)
+            ],
+        ),
+    ],
+    key="read_to",
+    pressable=True,
+    selected=at,
+)
+at = state["read to"] = at if chosen is None else chosen
+strips_box = st.container()
+st.caption(
+    "The embedding table E: one row per token of the vocabulary, one column per number. The outlined row belongs to the "
+    "prediction. Click another one, or use the arrow keys and Enter, to feed back that token instead."
+)
+marked = set(seen)
+first = sorted({*own, *predicted})
+others = [token for token in range(len(texts)) if token not in first]
+listed = sorted([*first, *others[: max(0, MOST_TOKENS - len(first))]])
+if len(listed) < len(texts):
+    st.caption(
+        f"{len(listed)} of its {len(texts):,} rows are shown, those of the sentence and its predictions among them."
+    )
+row = vectors(
+    [
+        Vector(visible(texts[token]), values, f"id {token}", marked=token in marked)
+        for token, values in zip(listed, table[listed].tolist(), strict=True)
+    ],
+    key="table",
+    reach=scale,
+    title="The embedding table",
+    look="table",
+    pressable=True,
+    selected=listed.index(predicted[at]),
+    mark_name="in the sentence",
+)
+picked = predicted[at] if row is None else listed[row]
+aids.numbers(
+    Table(
+        "embedding table",
+        ["id", "token", *(f"number {column + 1}" for column in range(width))],
+        [
+            [token, texts[token], *values]
+            for token, values in zip(listed, table[listed].tolist(), strict=True)
+        ],
+    ),
+    key="embedding_table",
+)
+with strips_box:
+    fed = embeddings.feed_back(model, seen[: at + 1], picked)
+    x, x_hat = name("embedding", t=at), name("predicted embedding", t=at + 1)
+    vectors(
+        [
+            Vector(x, table[seen[at]].tolist(), visible(texts[seen[at]])),
+            Vector(x_hat, fed.vector.tolist(), visible(texts[picked])),
+        ],
+        key="looked_up",
+        reach=scale,
+        title="The vector of the last input, and of the token that is fed back",
+    )
+    furniture.say(
+        words.predicted_sentence(
+            [texts[token] for token in seen[: at + 1]],
+            texts[predicted[at]],
+            predicted[at],
+            symbol=name("prediction", t=at + 1),
+            vocab_size=len(texts),
+        ),
+        words.row_sentence(
+            texts[picked],
+            picked,
+            width,
+            symbol=x_hat,
+            is_row=fed.is_row,
+            own_pick=picked != predicted[at],
+        ),
+        key="what_row",
+    )
+check(
+    "c3",
+    questions.how_many_vectors(len(texts), width, embeddings.distinct_rows(table)),
+    questions.what_comes_out(model.output.out_features, width),
+)
+
+# ---- C8: positions
+
+st.subheader("The position adds a vector of its own")
+st.caption(
+    "x says which token stands there, p says where. The decoder reads their sum. Choose a position; then put the same token "
+    "at another one as well."
+)
+t = min(state.get("position at", 2), len(seen) - 1)
+chosen = token_strips(
+    [Strip("input", [Chip(texts[token], name("token", t=time)) for time, token in enumerate(seen)])],
+    key="position_at",
+    pressable=True,
+    selected=t,
+)
+t = state["position at"] = t if chosen is None else chosen
+elsewhere = [time for time in range(len(seen)) if time != t]
+other = st.selectbox(
+    "Put the same token also at",
+    elsewhere,
+    index=None,
+    placeholder="choose a position",
+    format_func=lambda time: f"t = {time}, in place of {visible(texts[seen[time]])}",
+    key=f"same token but at {t} of {len(seen)}",
+    width=320,
+)
+
+
+def with_token_at(time: int | None) -> list[int]:
+    """The inputs, with the chosen token at this time too."""
+    return [seen[t] if at == time else token for at, token in enumerate(seen)]
+
+
+inputs = embeddings.decoder_inputs(model, [with_token_at(other)])
+times = [t] if other is None else [t, other]
+parts = [
+    ("{x}", inputs.embeddings[0]),
+    ("{p}", inputs.positions),
+    ("{x} + {p}", inputs.sums[0]),
+]
+strips = [
+    Vector(
+        pattern.format(x=name("embedding", t=time), p=name("position vector", t=time)), part[time].tolist()
+    )
+    for pattern, part in parts
+    for time in times
+]
+vectors(
+    strips,
+    key="sum",
+    reach=embeddings.reach(*(part for _, part in parts)),
+    title="Embedding, position vector and their sum",
+)
+sentences = [
+    words.sum_sentence(
+        texts[seen[t]],
+        t,
+        *(part[t][0].item() for _, part in parts),
+        has_positions=shape.positions != "none",
+    )
+]
+if other is not None:
+    apart = embeddings.difference(inputs, (0, t), (0, other))
+    sentences.append(words.twice_sentence(texts[seen[t]], t, other, apart))
+furniture.say(*sentences, key="what_sum")
+aids.numbers(
+    Table(
+        "embedding, position vector and sum",
+        ["number", *(strip.name for strip in strips)],
+        [[at, *values] for at, values in enumerate(zip(*(strip.values for strip in strips), strict=True), 1)],
+    ),
+    key="sum",
+)
+
+shuffles = state.get("shuffles", 0)
+asked = []
+if elsewhere:
+    asked_time = elsewhere[-1] if other is None else other
+    twice = embeddings.decoder_inputs(model, [with_token_at(asked_time)])
+    asked.append(
+        questions.what_differs(
+            texts[seen[t]], t, asked_time, embeddings.difference(twice, (0, t), (0, asked_time))
+        )
+    )
+shuffled, refusal = None, ""
+try:
+    shuffled = order.shuffle_before_last(seen, seed=shuffles)
+except ValueError as error:
+    refusal = str(error)
+else:
+    for n_layers in (1, 2):
+        blind = order.untrained(shape, n_layers, "none", exploration.config.seed)
+        change = order.probe_order(blind, seen, shuffled).change
+        asked.append(questions.does_order_matter(n_layers, change, order.ROUNDING))
+check("c8", *asked)
+
+st.markdown("**Can a decoder without positions tell two orders apart?**")
+st.caption(
+    "All tokens before the last one are shuffled, and the logits after the last one compared. The decoders are untrained: an "
+    "order that never reaches the last position cannot be learned either."
+)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    n_layers = st.slider("Layers", 1, MOST_LAYERS, 1, key="layers", bind="query-params", width=160)
+    kind = st.selectbox(
+        "Positions",
+        position_lanes.KINDS,
+        index=position_lanes.KINDS.index("none"),
+        key="probe_positions",
+        bind="query-params",
+        width=160,
+    )
+
+
+def shuffle() -> None:
+    """Try another order."""
+    state["shuffles"] = shuffles + 1
+
+
+st.button("Shuffle and compare", icon=":material/shuffle:", key="shuffle_order", on_click=shuffle)
+if shuffled is None:
+    st.text(f"⚠ {refusal}")
+elif shuffles:
+    probe = order.probe_order(order.untrained(shape, n_layers, kind, exploration.config.seed), seen, shuffled)
+    token_strips(
+        [
+            Strip(title, [Chip(texts[token]) for token in tokens])
+            for title, tokens in (("as typed", seen), ("shuffled", shuffled))
+        ],
+        key="orders",
+    )
+    furniture.say(words.order_sentence(probe.change, n_layers, kind, order.ROUNDING), key="what_order")
+    aids.numbers(
+        Table(
+            "logits after the last token, in both orders",
+            ["id", "token", "as typed", "shuffled"],
+            [[at, *values] for at, values in enumerate(zip(texts, probe.before, probe.after, strict=True))],
+        ),
+        key="orders",
+    )
+
+st.subheader("What positions are worth")
+st.caption(
+    "Does training need them? In the corpus “reverse” everything hangs on order: letters, and the same letters backwards. One "
+    "decoder is trained on it three times, with one seed and the same batches; only the positions differ."
+)
+if st.toggle("Train and compare the three", key="compare_positions", bind="query-params"):
+    position_lanes.compare(position_lanes.explore(exploration.config.seed))
+
+furniture.next_page("causal_mask", "what keeps a prediction from reading its own target?")
+furniture.show_code(
+    embeddings.decoder_inputs,
+    embeddings.feed_back,
+    sinusoidal_positions,
+    order.probe_order,
+    exact_matches,
+)

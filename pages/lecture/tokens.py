@@ -1,0 +1,412 @@
+"""Tokens and targets: a text becomes tokens, the targets are the same tokens one step later, rows become a batch."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import streamlit as st
+
+from decoder.figures import symbols
+from decoder.figures import target_words as words
+from decoder.figures.logits import LogitBar, logit_bars
+from decoder.figures.matrices import token_labels, visible
+from decoder.figures.tables import Table
+from decoder.figures.target_words import Role
+from decoder.figures.words import number
+from decoder.language import Batch, clean
+from decoder.language.sequences import Lengths, as_batch, neighbours, typed_sequence, with_edges, words_of
+from decoder.training.reading import read, replace_token, target_arithmetic
+from pages.ui import aids, furniture, glossary, notation, session, strip, token_questions
+from pages.ui.checks import check
+from pages.ui.grid import GridCell, Place, batch_grid
+from pages.ui.sentence import example
+from pages.ui.sheet import sheet
+from pages.ui.shift import Heading, Token, shift_table
+from pages.ui.tokens import Chip, Strip, token_strips
+
+MOST_ROWS = 8
+ASKED_TOKENS = 6  # of the row whose targets are to be typed
+ASKED_SEED = 917  # of that row: not one that the page shows
+
+furniture.head(
+    "Tokens and targets",
+    "Nobody writes answers beside a text. Where do the answers come from that a decoder is trained on?",
+)
+exploration = session.explore()
+snapshot = strip.require(strip.show(exploration))
+corpus, model, state = exploration.corpus, snapshot.model, st.session_state
+tokenizer, context = corpus.tokenizer, model.config.context_length
+texts = tokenizer.tokens
+has_edges = tokenizer.bos is not None
+specials = {tokenizer.bos, tokenizer.eos, tokenizer.pad}
+name = notation.name
+
+notation.switch()
+glossary.explain(*glossary.TERMS)
+
+# ---- C1: a text is a row of tokens
+
+st.subheader("A text is a row of tokens")
+
+
+def take_another() -> None:
+    """Put the next sentence of the corpus where typed ones stand."""
+    state["sentences taken"] = state.get("sentences taken", 0) + 1
+    ids = tokenizer.encode(corpus.examples(1, seed=state["sentences taken"])[0])
+    state["sentence"] = tokenizer.decode(ids[:context])
+
+
+if state.get("sentence corpus", corpus.name) != corpus.name:  # its words may not exist in the other corpus
+    state["sentence"] = example(corpus, context)
+state["sentence corpus"] = corpus.name
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    typed = st.text_input(
+        "Sentence",
+        value=example(corpus, context),
+        max_chars=2_000,
+        key="sentence",
+        bind="query-params",
+        help="Type another one, in words that the corpus knows.",
+    )
+    st.button("Another from the corpus", icon=":material/casino:", key="another", on_click=take_another)
+start = end = False
+if has_edges:
+    with st.container(horizontal=True):
+        start = st.toggle("start token `<s>`", value=True, key="with_start", bind="query-params")
+        end = st.toggle("end token `</s>`", value=True, key="with_end", bind="query-params")
+    if corpus.prompt_length > 1:
+        st.caption(
+            f"In training the first {corpus.prompt_length} tokens of this corpus are a given prompt, and not scored. On this "
+            "page every token but the first is a target."
+        )
+else:
+    st.caption(
+        "A text of your own goes on without beginning and end: its vocabulary has no start and no end token."
+    )
+
+try:
+    typed_words, whole = typed_sequence(tokenizer, clean(typed), start=start, end=end)
+except ValueError as error:
+    session.refuse(error)
+own = whole[: context + 1]  # T inputs, and the target of the last of them
+tokens = [texts[token] for token in own]
+last = len(own) - 1
+if len(own) < len(whole):
+    st.text(
+        f"The sentence has {len(whole)} tokens. This decoder reads {context} and predicts one more: "
+        f"the first {len(own)} are shown."
+    )
+
+
+def follow_shift() -> None:
+    """Let the chips know which token has been chosen among inputs and targets."""
+    told = dict(state.get("shift") or {}).get("chosen")
+    place = told.get("place") if isinstance(told, dict) else None
+    if isinstance(place, list) and len(place) == 1 and isinstance(place[0], int):
+        state["token at"] = place[0]
+
+
+at = min(max(state.get("token at", 1), 0), last)
+chosen = token_strips(
+    [
+        Strip(
+            "text",
+            [
+                Chip(text, name("token", t=t), "special" if token in specials else "true")
+                for t, (text, token) in enumerate(zip(tokens, own, strict=True))
+            ],
+        ),
+        Strip("id", [Chip(str(token)) for token in own]),
+    ],
+    key="token_chips",
+    pressable=True,
+    selected=at,
+)
+at = state["token at"] = at if chosen is None else chosen
+with st.container(key="what_token"):
+    st.text(words.token_sentence(tokens, own, at, len(texts)))
+aids.numbers(
+    Table(
+        "tokens of the sentence",
+        ["t", "token", "id"],
+        [[t, texts[token], token] for t, token in enumerate(own)],
+    ),
+    key="tokens",
+)
+questions = [token_questions.which_token(tokens)]
+if has_edges:
+    flipped = with_edges(tokenizer, typed_words, start=not start, end=end)[: context + 1]
+    questions.append(
+        token_questions.which_token_if_shifted(tokens, [texts[token] for token in flipped], start=start)
+    )
+check("c1", *questions)
+
+# ---- C9 and C10: the targets are the inputs, shifted by one; start and end token
+
+st.subheader("The targets are the same tokens, one step later")
+reading = read(model, as_batch([own], tokenizer, context))
+losses = reading.losses[0].tolist()
+left, right = st.columns([3, 2], gap="large")
+with left:
+    shift_table(
+        [Token(text, name("token", t=t), own[t] in specials) for t, text in enumerate(tokens)],
+        [(words.nats(loss), loss / reading.uniform_loss) for loss in losses],
+        headings=(
+            Heading("inputs", name("inputs", last=last - 1)),
+            Heading("targets", name("targets", last=last)),
+            Heading("loss", "−ln p(target)"),
+        ),
+        key="shift",
+        selected=at,
+        caption="Inputs and targets, row by row, and the loss of every target.",
+        legend=[
+            "Arrows lead from each target to the same token among the inputs, one row lower.",
+            f"A full bar would be guessing among all tokens: ln {len(texts)} = {number(reading.uniform_loss)}.",
+        ],
+        on_choose=follow_shift,
+    )
+with right, st.container(key="target_reading"):
+    st.text(words.target_sentence(tokens, at))
+    if at:
+        arithmetic = target_arithmetic(reading.logits[0, at - 1], own[at])
+        figure = logit_bars(
+            [
+                LogitBar(
+                    texts[token], arithmetic.logits[token], arithmetic.probabilities[token], token == own[at]
+                )
+                for token in arithmetic.shown
+            ],
+            appearance=session.appearance(),
+        )
+        st.caption(f"{name('logits', t=at)}, computed in row {at - 1}: the largest ones and the target")
+        furniture.chart(figure, key="target_logits")
+        st.code(
+            words.loss_arithmetic(
+                arithmetic, tokens[at], symbols.name("logits", "symbols", t=at), len(texts)
+            ),
+            language=None,
+            wrap_lines=True,
+        )
+        vocabulary = zip(texts, arithmetic.logits, arithmetic.probabilities, strict=True)
+        aids.numbers(
+            Table(
+                f"logits from which token {at} is predicted",
+                ["id", "token", "logit", "probability"],
+                [[token, *row] for token, row in enumerate(vocabulary)],
+            ),
+            key="logits",
+            figure=figure,
+        )
+probabilities = reading.probabilities[0].tolist()
+furniture.say(
+    words.shift_sentence(tokens, reading.loss),
+    *(
+        [
+            words.edges_sentence(
+                [texts[token] for token in typed_words],
+                start=start,
+                end=end,
+                first=probabilities[0],
+                last=probabilities[-1],
+            )
+        ]
+        if has_edges and len(own) == len(whole)
+        else []
+    ),
+    key="what_targets",
+)
+aids.numbers(
+    Table(
+        "inputs and targets",
+        ["t", "input", "input id", "target", "target id", "loss in nats"],
+        [
+            [t, texts[token], token, texts[target], target, loss]
+            for t, (token, target, loss) in enumerate(zip(own, own[1:], losses, strict=False))
+        ],
+    ),
+    key="targets",
+)
+asked_words = words_of(tokenizer, corpus.examples(1, seed=ASKED_SEED)[0])
+asked = with_edges(tokenizer, asked_words, start=start, end=end)[:ASKED_TOKENS]
+check(
+    "c9",
+    token_questions.what_targets(
+        tokenizer.decode(asked[:-1]),
+        tokenizer.decode(asked[1:]),
+        tokenizer.decode(asked[-1:]),
+        len(asked) - 1,
+    ),
+)
+other = not (start or end) and has_edges
+imagined = with_edges(tokenizer, typed_words, start=other, end=other)
+check(
+    "c10",
+    token_questions.how_many_targets(
+        len(typed_words), len(imagined) - 1, start=other, end=other, now=len(whole) - 1
+    ),
+)
+
+# ---- C12 and C11: several sequences as one batch, padded to one length
+
+st.subheader("Several sequences make a batch")
+st.caption(
+    "Row 1 is your sentence; the others are drawn from the corpus. Click any cell, or walk with the arrow keys."
+)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    count = st.slider("Rows", 2, MOST_ROWS, 4, key="rows", bind="query-params", width=160)
+    lengths = st.selectbox("Lengths", get_args(Lengths), key="lengths", bind="query-params", width=210)
+    draw = st.number_input("Shuffle number", 0, 999, 0, key="shuffle", bind="query-params", width=160)
+drawn = neighbours(corpus, typed_words, count - 1, lengths, seed=int(draw))
+rows = [own, *(with_edges(tokenizer, row, start=start, end=end) for row in drawn)]
+batch = as_batch(rows, tokenizer, context)
+reading = read(model, batch)
+losses = reading.losses.tolist()  # (B, T)
+padding = (~batch.keep).tolist()
+samples = [  # (B, T+1) ids
+    [*first, *rest] for first, rest in zip(batch.inputs[:, :1].tolist(), batch.targets.tolist(), strict=True)
+]
+
+
+def role(row: int, time: int) -> Role:
+    """What a cell of the batch is for; both from 0."""
+    return "input only" if time == 0 else "padding" if padding[row][time - 1] else "target"
+
+
+def loss_of(row: int, time: int) -> float | None:
+    """Loss of a cell of the batch as a target, nats; None where it is none."""
+    return losses[row][time - 1] if role(row, time) == "target" else None
+
+
+def grid_cell(row: int, time: int) -> GridCell:
+    """A cell of the batch with its loss."""
+    text, loss, kind = texts[samples[row][time]], loss_of(row, time), role(row, time)
+    note = words.nats(loss) if loss is not None else "input" if time == 0 else "0" if counted_in else ""
+    said = f"{name('token', t=time, n=row + 1)}: {text}, {kind}{f', loss {note}' if loss is not None else ''}"
+    return GridCell(text, note, kind, said, counted=counted_in)
+
+
+asked_time = min(3, len(samples[0]) - 1)
+grid_box, padding_box = st.container(), st.container()
+
+with padding_box:
+    st.subheader("Padding fills up, and counts for nothing")
+    st.caption(
+        "A batch is a rectangle, so short rows are filled up with the pad token, id 0. A pad is never a target "
+        "that counts. What would happen to the loss if it were? Predict, then switch it on."
+        if tokenizer.pad is not None
+        else "A text of your own has no padding: its rows are cut to one length instead."
+    )
+    check("c11", token_questions.how_many_pads(reading), token_questions.what_mean(reading))
+    counted_in = st.toggle("count the padding", key="count_pads", bind="query-params")
+    honest, counted = st.columns(2)
+    honest.metric(f"pads left out: sum / {reading.real}", number(reading.loss), border=True)
+    counted.metric(
+        f"pads counted: sum / {reading.cells}",
+        number(reading.padded_loss) if counted_in else "…",
+        border=True,
+    )
+    furniture.say(
+        words.padding_sentence(reading, counted_in=counted_in, pads_exist=tokenizer.pad is not None),
+        key="what_padding",
+    )
+    aids.numbers(
+        Table(
+            "the batch, cell by cell",
+            ["sample", "t", "token", "id", "role", "loss in nats"],
+            [
+                [row + 1, time, texts[token], token, role(row, time), loss_of(row, time)]
+                for row, sample in enumerate(samples)
+                for time, token in enumerate(sample)
+            ],
+        ),
+        key="batch",
+    )
+
+with grid_box:
+    place = batch_grid(
+        [
+            (name("row", n=row + 1), [grid_cell(row, time) for time in range(len(sample))])
+            for row, sample in enumerate(samples)
+        ],
+        key="batch_grid",
+        selected=(0, 1),
+        title="The batch: a row per sample, a column per time",
+        legend=["Under each token its loss as a target, in nats. Patterned: padding."],
+    ) or Place(0, 1)
+    n, t = place
+    with st.container(key="what_cell"):
+        symbol = name("token", t=t, n=n + 1)
+        st.text(
+            words.cell_sentence(symbol, texts[samples[n][t]], samples[n][t], n, t, role(n, t), loss_of(n, t))
+        )
+    check("c12", token_questions.click_token(2, asked_time, place, texts[samples[1][asked_time]]))
+
+# ---- C14: one sequence is enough
+
+st.subheader("One row is enough")
+st.caption(
+    "The rows of a batch are read at once, but each by itself. So from here on one row is looked at, the one that is "
+    "chosen in the grid, and its number is left out."
+)
+length = padding[n].count(False)
+token_strips(
+    [
+        Strip("input", [Chip(texts[samples[n][time]], name("token", t=time)) for time in range(length)]),
+        Strip(
+            "target",
+            [
+                Chip(texts[samples[n][time]], f"{name('token', t=time)} · {words.nats(losses[n][time - 1])}")
+                for time in range(1, length + 1)
+            ],
+        ),
+    ],
+    key="one_row",
+    caption=f"Row {n + 1}. Under each target its loss; their mean is {number(reading.row_means[n].item())} nats.",
+)
+
+st.markdown("**Does another row matter? Change a token in it.**")
+others = [row for row in range(len(samples)) if row != n]
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    changed = st.selectbox(
+        "in row", others, format_func=lambda row: f"row {row + 1}", key=f"changed row but {n}", width=120
+    )
+    labels = token_labels([texts[token] for token in samples[changed][:-1]])
+    spot = st.selectbox(
+        "replace",
+        range(len(labels)),
+        index=min(1, len(labels) - 1),
+        format_func=labels.__getitem__,
+        key=f"changed place in {'-'.join(map(str, samples[changed]))}",  # other words, another choice
+        width=210,
+    )
+    new = st.selectbox(
+        "by",
+        range(len(texts)),
+        index=None,
+        placeholder="choose a token",
+        key=f"new token of {corpus.name}",
+        format_func=token_labels(texts).__getitem__,  # the id first: no two tokens look alike
+        width=210,
+    )
+if new is not None:
+    changes = replace_token(model, batch, changed, spot, new).amax(dim=1).tolist()  # (B,)
+    old = texts[samples[changed][spot]]
+    sheet(
+        Table(
+            "greatest change of any logit of a row",
+            ["row", "token replaced", "greatest change"],
+            [
+                [row + 1, f"{visible(old)} → {visible(texts[new])}" if row == changed else "", change]
+                for row, change in enumerate(changes)
+            ],
+        ),
+        key="changes",
+    )
+    furniture.say(words.change_sentence(changes, changed, n), key="what_change")
+other_row = others[0]
+another = (samples[other_row][0] + 1) % len(texts)
+tried = replace_token(model, batch, other_row, 0, another).amax(dim=1).tolist()  # (B,)
+check("c14", token_questions.how_much_change(n, other_row, tried[n], tried[other_row]))
+
+furniture.next_page("embeddings", "how does a token become numbers?")
+furniture.show_code(as_batch, Batch.from_sequences, read, target_arithmetic, replace_token)

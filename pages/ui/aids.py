@@ -1,0 +1,57 @@
+"""What stands under a picture: its numbers as a table and as CSV, and the picture itself to take away."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import altair as alt
+import streamlit as st
+
+from decoder.figures.export import Format, export
+from decoder.figures.tables import Table, to_csv
+from pages.ui import session
+from pages.ui.sheet import sheet
+
+MIME: dict[Format, str] = {"svg": "image/svg+xml", "png": "image/png"}
+
+
+def numbers(table: Table, *, key: str, figure: alt.LayerChart | None = None) -> None:
+    """Offer the numbers of a picture; nothing is drawn or computed before somebody asks.
+
+    Args:
+        table: the numbers. Any text is safe, on the page and in a spreadsheet.
+        key: Streamlit key, unique in a run; also the name of the files.
+        figure: the altair figure that shows them, if there is one.
+    """
+
+    def offer() -> None:
+        box = st.expander(
+            "As a table, and to download", key=f"{key} numbers", type="compact", on_change="rerun"
+        )
+        if not box.open:
+            return
+        with box:
+            sheet(table, key=f"{key} sheet")
+            with st.container(horizontal=True):
+                # With a byte order mark spreadsheets read ω as it is.
+                content = to_csv(table).encode("utf-8-sig")
+                _button("numbers as CSV", content, f"{key}.csv", "text/csv")
+                if figure is not None:
+                    for form, mime in MIME.items():
+                        draw = partial(export, figure, form, session.appearance())
+                        _button(f"picture as {form.upper()}", draw, f"{key}.{form}", mime)
+
+    st.fragment(offer)()
+
+
+def _button(label: str, content: object, file: str, mime: str) -> None:
+    st.download_button(
+        label,
+        content,  # type: ignore[arg-type]
+        file_name=file,
+        mime=mime,
+        on_click="ignore",
+        icon=":material/download:",
+        width="content",
+        key=f"{file} download",
+    )

@@ -1,0 +1,125 @@
+"""Check questions: predict first, then compare with the numbers that the page has really computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import streamlit as st
+
+from decoder.language import clean
+
+NO_ANSWER = "Give an answer first."
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question with its right answer, computed by the page; all texts are shown as plain text.
+
+    Attributes:
+        text: what is asked.
+        right: the right answer: one of `options`, a number, words, or, for "here", what is chosen in a picture.
+        reason: why it is right, with the numbers.
+        wrong: why an answer is not right, made from the answer itself.
+        kind: "choice", "number", "words" (compared word by word), or "here": no field, `chosen` is the answer.
+        options: of a choice.
+        digits: decimals of a number to which an answer must be right; 0 for whole numbers.
+        chosen: of "here", what the visitor has chosen in the page's picture.
+    """
+
+    text: str
+    right: Any
+    reason: str
+    wrong: Callable[[Any], str]
+    kind: Literal["choice", "number", "words", "here"] = "choice"
+    options: Sequence[str] = ()
+    digits: int = 0
+    chosen: Any = None
+
+    def is_right(self, answer: Any) -> bool:
+        """Compare an answer with the right one: numbers to the digits asked for, words whatever their spacing."""
+        if self.kind == "number":
+            return math.isclose(answer, self.right, rel_tol=0, abs_tol=0.5 * 10.0**-self.digits + 1e-9)
+        if self.kind == "words":
+            return clean(answer).split() == clean(self.right).split()
+        return bool(answer == self.right)
+
+
+def check(concept: str, *questions: Question) -> None:
+    """Ask questions about a concept ("c9"), in a container with the key `check-c9`.
+
+    An answer is judged only when it is handed in; it may be changed and handed in again, or revealed. A question
+    whose numbers have changed since, because the page shows something else now, begins anew.
+    """
+
+    def ask() -> None:
+        with st.container(border=True, key=f"check-{concept}"):
+            st.caption("Check yourself")
+            for number, question in enumerate(questions):
+                _ask(question, f"{concept}-{number}")
+
+    st.fragment(ask)()
+
+
+def _ask(question: Question, name: str) -> None:
+    state = st.session_state
+    asked = f"{question.text} {question.right}"
+    given = state.get(f"answered {name}", {})
+    if given.get("asked") != asked:
+        given = {}
+    with st.form(f"form-{name}", border=False):
+        st.text(question.text)
+        answer = _field(question, name)
+        with st.container(horizontal=True):
+            handed_in = st.form_submit_button("Check", type="primary", key=f"submit-{name}")
+            revealed = st.form_submit_button("Show the answer", key=f"reveal-{name}")
+    if handed_in or revealed:
+        given = {"asked": asked, "answer": answer, "revealed": revealed}
+        state[f"answered {name}"] = given
+    if given:
+        _judge(question, given["answer"], name, revealed=given["revealed"])
+
+
+def _field(question: Question, name: str) -> Any:
+    label, key = f"Your answer to {name}", f"answer-{name}"
+    if question.kind == "here":
+        return question.chosen
+    if question.kind == "number":
+        return st.number_input(
+            label,
+            value=None,
+            step=1 if question.digits == 0 else 10.0**-question.digits,
+            format="%d" if question.digits == 0 else f"%.{question.digits}f",
+            key=key,
+            placeholder="a number",
+            label_visibility="collapsed",
+            width=220,
+        )
+    if question.kind == "words":
+        return st.text_input(
+            label, key=key, max_chars=300, placeholder="type here", label_visibility="collapsed", width=520
+        )
+    return st.selectbox(
+        label,
+        question.options,
+        index=None,
+        key=key,
+        placeholder="choose",
+        label_visibility="collapsed",
+        width=320,
+    )
+
+
+def _judge(question: Question, answer: Any, name: str, *, revealed: bool) -> None:
+    if revealed:
+        kind, sign, words = "shown", "The answer: ", question.reason
+    elif answer is None or answer == "":
+        kind, sign, words = "open", "", NO_ANSWER
+    elif question.is_right(answer):
+        kind, sign, words = "right", "✓ Right. ", question.reason
+    else:
+        kind, sign, words = "wrong", "✗ Not yet. ", question.wrong(answer)
+    with st.container(key=f"verdict-{kind}-{name}"):
+        st.text(sign + words)

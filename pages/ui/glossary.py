@@ -1,0 +1,41 @@
+"""The words of the field, each explained in place in a sentence or two."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+TERMS = {
+    "token": (
+        "A piece of text that the decoder reads and writes as a whole: here a word, a character or a pair of "
+        "bytes. Inside it is a number, its id. Written ωₜ, where t counts from 0."
+    ),
+    "vocabulary": "All tokens that the decoder knows, special ones included; V is their number.",
+    "target": (
+        "The token that should be predicted at a position. It is the next token of the same text, so nobody has "
+        "to write it down."
+    ),
+    "start token": "<s>, put before a text, so that its first word is predicted from something.",
+    "end token": "</s>, put after a text. A decoder that has learned to predict it knows when to stop.",
+    "batch": "Several sequences that are read at once, one per row. They do not see each other.",
+    "padding": (
+        "Tokens <pad> that fill short rows, so that a batch is a rectangle. A pad is an ordinary row of the "
+        "embedding table, not a zero vector; it is never a target that counts."
+    ),
+    "sample": "One sequence of a batch. Its number stands above in brackets: ω⁽²⁾₃ is token 3 of sample 2.",
+    "logits": (
+        "One number per token of the vocabulary, the output of the decoder at a position; the softmax makes "
+        "probabilities of them. Written z, drawn red."
+    ),
+    "loss": (
+        "−ln of the probability that the decoder gives to the target, in nats: 0 if it is certain and right, "
+        "0.69 for one half, 2.3 for a tenth. The loss of a batch is the mean over its real targets."
+    ),
+}
+
+
+def explain(*terms: str) -> None:
+    """Offer terms of TERMS in a line; each opens where it stands."""
+    with st.container(horizontal=True, gap="small", key="glossary"):
+        for term in terms:
+            with st.popover(term, type="tertiary", width="content"):
+                st.text(TERMS[term])

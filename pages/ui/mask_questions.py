@@ -1,0 +1,218 @@
+"""The check questions about the causal mask, answered by computing: no answer is written down here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from decoder import causal_mask
+from decoder.figures.mask_words import spelled
+from decoder.figures.words import number, percent
+from decoder.inference.prefixes import Comparison
+from decoder.model.masking import mask_scores
+from decoder.runs import EvaluationRow
+from pages.ui import notation
+from pages.ui.checks import Question
+
+ASKED_POSITION = 3
+SMALL_FINITE = -1.0
+ROUNDING = 1e-4
+DIFFERENCES = ("below 0.0001: rounding", "0.0001 or more: the results differ")
+
+
+def how_many_masked(T: int) -> Question:
+    """C23: how many cells does the mask close for T tokens?"""
+    mask = causal_mask(T)
+    closed, open_cells = int((~mask).sum()), int(mask.sum())
+    return Question(
+        f"How many of the {T} × {T} cells does the causal mask close for a sentence of {T} tokens?",
+        closed,
+        f"Row by row {T - 1}, {T - 2}, … 0 keys come later than the query: {closed} of {T * T}; {open_cells} stay open.",
+        lambda given: (
+            f"{given} cells stay open; the others are closed."
+            if given == open_cells
+            else f"{given} would be half of all cells, but the diagonal stays open."
+            if 2 * given in {T * T, T * T - 1, T * T + 1}
+            else f"Row 0 has {T - 1} later keys, row 1 has {T - 2}, and so on down to 0: add them up."
+        ),
+        kind="number",
+    )
+
+
+def is_diagonal_masked() -> Question:
+    """C23: does the mask close the diagonal?"""
+    right = "no" if bool(causal_mask(ASKED_POSITION).diagonal().all()) else "yes"
+    return Question(
+        "Is the diagonal masked?",
+        right,
+        "A token may look at itself: on the diagonal the key is the query's own position, not a later one.",
+        lambda _: (
+            "Closed are keys that come later than the query. On the diagonal both are the same position."
+        ),
+        options=("yes", "no"),
+    )
+
+
+def which_inputs(T: int) -> Question:
+    """C27: which inputs may take part in a prediction?"""
+    t = min(ASKED_POSITION, T)
+
+    def named(places: Sequence[int]) -> str:
+        return spelled(places, lambda place: notation.name("embedding", t=place))
+
+    right = named(causal_mask(T)[t - 1].nonzero().flatten().tolist())
+    asked, last = notation.name("token", t=t), notation.name("embedding", t=t - 1)
+    everything = named(range(T))
+    return Question(
+        f"Which inputs may take part in predicting {asked}?",
+        right,
+        f"{asked} is predicted in row {t - 1}, and row {t - 1} may look at columns 0 to {t - 1}: {right}.",
+        lambda given: (
+            f"With all of them {asked} itself would be among the inputs: the answer."
+            if given == everything
+            else f"{last} is the last input, but the earlier ones take part too."
+            if given == last
+            else f"The input that stands at time {t} is {asked} itself: the answer."
+        ),
+        options=sorted({named(range(t)), named(range(min(t + 1, T))), last, everything}, key=len),
+    )
+
+
+def first_weight() -> Question:
+    """C25: what is the weight of row 0 on column 0?"""
+    mask = causal_mask(ASKED_POSITION)
+    weight = mask_scores(mask * 1.0, mask).weights[0, 0].item()
+    return Question(
+        "Which weight has row 0 on column 0, whatever its score?",
+        weight,
+        "Row 0 has one open cell, so its exponential is divided by itself: 1.",
+        lambda given: (
+            f"Row 0 has one open cell only, and its weights add up to 1, not to {number(float(given))}."
+        ),
+        kind="number",
+        digits=2,
+    )
+
+
+def equal_scores() -> Question:
+    """C25: what are the weights of the second row if all scores are equal?"""
+    mask = causal_mask(4)
+    weight = mask_scores(mask * 0.0, mask).weights[1, 0].item()
+    return Question(
+        "Four tokens, all scores equal to 0, masked with −∞. Which weight has row 1 on column 0? (two decimals)",
+        weight,
+        f"Row 1 has two open cells with e^0 = 1 each, so each gets 1 / 2 = {number(weight)}; the others get exactly 0.",
+        lambda given: (
+            "That would be without the mask: row 1 has two open cells, not four."
+            if abs(given - 0.25) < 0.005
+            else "Row 1 has two open cells with equal scores, and its weights add up to 1."
+        ),
+        kind="number",
+        digits=2,
+    )
+
+
+def how_much_leaks() -> Question:
+    """C25: how much weight leaks with a finite number in place of minus infinity?"""
+    mask = causal_mask(4)
+    weights = mask_scores(mask * 0.0, mask, "finite number", SMALL_FINITE).weights[1]
+    leak = weights[~mask[1]].sum().item()
+    small = number(SMALL_FINITE)
+    return Question(
+        f"The same row with {small} in place of −∞: how much of its weight leaks to the future? (per cent, one decimal)",
+        100 * leak,
+        f"2 e^{small} / (2 e^0 + 2 e^{small}) = {percent(leak)}, to two cells that should have none.",
+        lambda given: (
+            f"That is e^{small} itself; it still has to be divided by the sum of the row."
+            if abs(given - 36.8) < 0.2
+            else "That is what one of the two closed cells gets."
+            if abs(given - 50 * leak) < 0.2
+            else f"The row's exponentials are 1, 1, e^{small} and e^{small}; the last two are the leak."
+        ),
+        kind="number",
+        digits=1,
+    )
+
+
+def which_move(T: int, changes: Sequence[float], position: int, *, masked: bool) -> Question:
+    """C24: which outputs may change if a token is replaced?
+
+    Args:
+        T: number of tokens.
+        changes: of every position, measured with another token there.
+        position: where the token is replaced.
+        masked: whether the mask is on.
+    """
+    everything = list(range(T))
+
+    def named(positions: Sequence[int]) -> str:
+        return f"{'that' if len(positions) == 1 else 'those'} at {spelled(positions, str)}"
+
+    mask = causal_mask(T) if masked else causal_mask(T).new_ones(T, T)
+    right = named(mask[:, position].nonzero().flatten().tolist())
+    ways = [everything[position:], [position], everything[: position + 1], everything]
+    before = f"{number(max(changes[:position]))} before it" if position else "nothing stands before it"
+    case = "With the mask" if masked else "Without the mask"
+    return Question(
+        f"{case}: the token at input position {position} is replaced. Which outputs may change?",
+        right,
+        f"Column {position} of the mask is open for {right}. Tried just now: greatest change {before}, "
+        f"{number(max(changes[position:]))} from there on.",
+        lambda given: (
+            "Without the mask every position looks at all others."
+            if not masked
+            else f"An output may look back: everything from position {position} on reads the new token."
+            if given == named([position])
+            else f"Positions before {position} may not look ahead, so they cannot know of the change."
+        ),
+        options=sorted({named(way) for way in ways}, key=lambda text: (len(text), text)),
+    )
+
+
+def how_much_difference(comparison: Comparison, *, masked: bool) -> Question:
+    """C28: by how much do the passes over prefixes and the one pass differ?"""
+    case = "With the mask" if masked else "Without the mask"
+    right = DIFFERENCES[comparison.greatest >= ROUNDING]
+    return Question(
+        f"{case}: by how much do the logits of the separate passes and of the one pass differ?",
+        right,
+        f"Measured just now: {number(comparison.greatest)} at most.",
+        lambda _: (
+            "With the mask no position sees more in the whole sentence than in its own prefix."
+            if masked
+            else "Without it every position of the one pass reads the whole sentence, a prefix only itself."
+        ),
+        options=DIFFERENCES,
+    )
+
+
+def which_not_copied(T: int) -> Question:
+    """C29: which target is not among the inputs, so that it cannot be copied even without the mask?"""
+    inputs, targets = set(range(T)), range(1, T + 1)
+    names = {t: notation.name("token", t=t) for t in targets}
+    (missing,) = [t for t in targets if t not in inputs]
+    shown = sorted({1, max(T // 2, 1), max(T - 1, 1), T})
+    return Question(
+        f"{T} inputs without padding and no mask: which target cannot be copied from the inputs?",
+        names[missing],
+        f"The inputs are {notation.name('inputs', last=T - 1)}, the targets {notation.name('targets', last=T)}: "
+        f"only {names[missing]} is not among the inputs.",
+        lambda given: f"{given} is also an input, one row lower, and without the mask every row may read it.",
+        options=[names[t] for t in shown],
+    )
+
+
+def which_writes_better(masked: EvaluationRow, unmasked: EvaluationRow) -> Question:
+    """C29: which decoder is the better one? Both must have been tried at writing."""
+    shares = {
+        "the one with the mask": masked.valid_share or 0.0,
+        "the one without": unmasked.valid_share or 0.0,
+    }
+    said = " and ".join(f"{name} {percent(share)}" for name, share in shares.items())
+    return Question(
+        f"With the true history the loss is {number(masked.true_history_loss)} with the mask and "
+        f"{number(unmasked.true_history_loss)} without. Which decoder writes more valid sentences?",
+        max(shares, key=lambda name: shares[name]),
+        f"Of what they write by themselves {said} is valid: when the decoder writes, there is no future to copy from.",
+        lambda _: "A low loss is no merit if the answers can be read: let it write, and count.",
+        options=list(shares),
+    )

@@ -1,0 +1,33 @@
+"""Plain names or the lecture's symbols: one switch, part of the address, for every page that names things."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from decoder.figures import symbols
+from decoder.figures.symbols import Notation, Term
+
+_LABELS: dict[Notation, str] = {"names": "plain names", "symbols": "symbols ω x h z"}
+
+
+def switch() -> None:
+    """Let the visitor choose; to be drawn before anything is named."""
+    st.segmented_control(
+        "Notation",
+        list(_LABELS),
+        default="symbols",
+        required=True,
+        format_func=_LABELS.__getitem__,
+        key="notation",
+        bind="query-params",
+    )
+
+
+def chosen() -> Notation:
+    """Return what is chosen; symbols where nobody has been asked."""
+    return "names" if st.session_state.get("notation") == "names" else "symbols"
+
+
+def name(term: Term, *, t: int | None = None, n: int | None = None, last: int | None = None) -> str:
+    """Name a term as the visitor wants it: "targets" or "ω₁ … ω₅"; see decoder/figures/symbols.py."""
+    return symbols.name(term, chosen(), t=t, n=n, last=last)

@@ -1,0 +1,39 @@
+"""A table of numbers as plain text: one component (assets/sheet), given a typed Python face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from decoder.figures import style
+from decoder.figures.matrices import GLYPHS
+from decoder.figures.tables import Table
+from decoder.language import clean
+
+_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "sheet"
+
+_component = st.components.v2.component(
+    "decoder_sheet",
+    html='<div class="root"></div>',
+    css=(_ASSETS / "sheet.css").read_text(encoding="utf-8"),
+    js=(_ASSETS / "sheet.js").read_text(encoding="utf-8"),
+)
+_VISIBLE = str.maketrans({glyph: shown for glyph, shown in GLYPHS.items() if glyph in {"\n", "\t"}})
+
+
+def sheet(table: Table, *, key: str) -> None:
+    """Show a table; any text is safe, unlike in Streamlit's own tables, which read Markdown or offer raw CSV."""
+    _component(
+        key=key,
+        data={
+            "title": clean(table.title),
+            "columns": [clean(column) for column in table.columns],
+            "rows": [[clean(text).translate(_VISIBLE) for text in row] for row in table.texts],
+            "numeric": [
+                all(isinstance(row[at], int | float | None) for row in table.rows)
+                for at in range(len(table.columns))
+            ],
+            "muted": f"light-dark({style.LIGHT.muted}, {style.DARK.muted})",
+        },
+    )

@@ -1,0 +1,96 @@
+"""Inputs beside targets, with the shift by one drawn: one component (assets/shift), given a typed Python face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import streamlit as st
+
+from decoder.figures import style
+from decoder.figures.matrices import visible
+from decoder.language import clean
+from pages.ui.choice import Choice, nothing
+
+_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "shift"
+
+_component = st.components.v2.component(
+    "decoder_shift",
+    html='<div class="root"></div>',
+    css=(_ASSETS / "shift.css").read_text(encoding="utf-8"),
+    js=(_ASSETS / "shift.js").read_text(encoding="utf-8"),
+)
+
+
+class Token(NamedTuple):
+    """A token with the line beside it; special ones are set in italics."""
+
+    text: str
+    symbol: str
+    special: bool = False
+
+
+class Heading(NamedTuple):
+    """Name of a column, and a small line under it."""
+
+    text: str
+    note: str = ""
+
+
+def shift_table(
+    tokens: Sequence[Token],
+    losses: Sequence[tuple[str, float]],
+    *,
+    headings: tuple[Heading, Heading, Heading],
+    key: str,
+    selected: int | None = None,
+    caption: str = "",
+    legend: Sequence[str] = (),
+    on_choose: Callable[[], None] = nothing,
+) -> int | None:
+    """Draw T inputs, T targets, and an arrow from each target to the same token one row lower among the inputs.
+
+    Args:
+        tokens: T+1 tokens of one sequence; any text is safe.
+        losses: of every target, (text, length of its bar from 0 to 1), T of them.
+        headings: of inputs, targets and losses.
+        key: Streamlit key, unique in a run.
+        selected: the token that is chosen until somebody chooses another; a changed value overrides the choice.
+        caption: what a screen reader says first.
+        legend: short lines under the picture.
+        on_choose: called before the run in which a new choice is seen for the first time.
+
+    Returns:
+        The chosen token's time, or None.
+
+    Raises:
+        ValueError: if there is not one loss per target.
+    """
+    if len(losses) != len(tokens) - 1:
+        raise ValueError(
+            f"{len(tokens)} tokens have {len(tokens) - 1} targets and {len(losses)} losses are given: give one each"
+        )
+    state = Choice(key, None if selected is None else [selected], [len(tokens)])
+    sent = [_token(token) for token in tokens]
+    _component(
+        key=key,
+        data={
+            "rows": [
+                {"input": before, "target": after, "loss": text, "share": min(max(share, 0.0), 1.0)}
+                for before, after, (text, share) in zip(sent, sent[1:], losses, strict=False)
+            ],
+            "heads": [list(heading) for heading in headings],
+            "selected": state.place,
+            "turn": state.turn,
+            "caption": clean(caption),
+            "legend": [clean(line) for line in legend],
+            "looks": {"muted": f"light-dark({style.LIGHT.muted}, {style.DARK.muted})"},
+        },
+        on_chosen_change=on_choose,
+    )
+    return state.place[0] if state.place else None
+
+
+def _token(token: Token) -> dict[str, Any]:
+    return {"text": visible(token.text), "symbol": clean(token.symbol), "special": token.special}

@@ -1,0 +1,91 @@
+"""Sentences about the mask: each is true of the numbers that it is made from."""
+
+import pytest
+
+from decoder.figures import mask_words as words
+from decoder.inference.prefixes import Comparison
+from decoder.model.masking import Leak
+
+
+def mask_sentence(T=5, open_future=0, closed_past=0, *, trained_masked=True):
+    return words.mask_sentence(
+        T, open_future=open_future, closed_past=closed_past, trained_masked=trained_masked, layer=1, head=2
+    )
+
+
+def test_cells_of_the_mask_are_counted():
+    assert "5 tokens make 25 pairs. 10 of them" in mask_sentence()
+    assert "The other 15 are open" in mask_sentence()
+    assert "1 token make" not in mask_sentence(T=2)
+    assert "all of them are open" in mask_sentence(open_future=10)
+    edited = mask_sentence(open_future=1, closed_past=2)
+    assert "1 cell of the future is open and 2 cells of the past or present are closed" in edited
+    assert mask_sentence(trained_masked=False).startswith("This decoder was trained without the mask.")
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [([0], "x0"), ([0, 1], "x0 and x1"), ([0, 2, 3], "x0, x2 and x3"), ([0, 1, 2, 3], "x0 … x3")],
+)  # fmt: skip
+def test_places_are_named_and_a_long_run_is_shortened(places, said):
+    assert words.spelled(places, "x{}".format) == said
+
+
+def test_a_line_of_the_walk_says_who_predicts_what():
+    line = words.walk_line("x₀", "ω₁", ("IBM", 0.25), ("NASA", 0.125), alone=True)
+    assert (
+        line
+        == "x₀ alone predicts ω₁: “IBM” is most likely, with 25 %; “NASA”, which really follows, gets 12 %."
+    )
+    line = words.walk_line("x₀ and x₁", "ω₂", ("me", 0.5), ("me", 0.5), alone=False)
+    assert line == "x₀ and x₁ predict ω₂: “me” is most likely, with 50 %, and it really follows."
+    assert words.walk_line("x₀", "ω₁", ("me", 1.0), None, alone=True).endswith(
+        "100 %. Here the sentence ends."
+    )
+
+
+@pytest.mark.parametrize("way", words.WAY_NAMES)
+def test_a_leak_is_told_with_its_numbers(way):
+    leak = Leak(closed_share=0.25, sums=(0.5, 1.0), moved=0.0625)
+    said = words.leak_sentence(way, leak, -10, "GPT", above=False)
+    assert "25 %" in said
+    assert "“GPT”" in said
+    assert said.endswith("move by up to 0.0625.")
+    assert ("0.500 … 1.000 instead of 1" in said) == (way == "zero after")
+
+
+def test_nothing_leaks_is_said_exactly():
+    said = words.leak_sentence("minus infinity", Leak(0.0, (1.0, 1.0), 0.0), -10, "GPT", above=False)
+    assert "0 % of all weight" in said
+    assert said.endswith("the change is exactly 0.")
+    small = words.leak_sentence("finite number", Leak(4.5e-5, (1.0, 1.0), 1e-5), -10, "GPT", above=True)
+    assert "4.50·10⁻⁵ of all weight" in small
+    assert small.endswith("although all layers below are masked rightly.")
+    assert "type a longer sentence" in words.leak_sentence(
+        "no mask", Leak(0, (1.0,), 0), -1, "a", above=False
+    )
+
+
+def test_the_probe_is_told_from_both_sides():
+    said = words.probe_sentence([0, 0, 0.5, 0.25], [1, 2, 3, 4], 2, "me", "you")
+    assert "the 2 outputs before it change by exactly 0, those from position 2 on by up to 0.5" in said
+    assert said.endswith("by up to 2.")
+    assert "nothing changes" in words.probe_sentence([0], [0], 0, "me", "me")
+    assert "every output may move" in words.probe_sentence([1, 1], [1, 1], 0, "me", "you")
+
+
+def test_both_times_and_both_differences_are_told():
+    masked, unmasked = Comparison((0.0, 1e-6), 0.012, 0.003), Comparison((5.0, 1e-6), 0.012, 0.003)
+    said = words.parallel_sentence(masked, unmasked)
+    assert said.startswith(
+        "2 passes over growing prefixes took 12 ms, one masked pass over the whole sentence 3 ms: 4.0 times"
+    )
+    assert "1.00·10⁻⁶ at most" in said
+    assert "up to 5:" in said
+
+
+@pytest.mark.parametrize("way", words.WAY_NAMES)
+def test_the_notes_of_the_matrices_name_what_was_done(way):
+    scores, weights = words.way_notes(way, -5.0)
+    assert ("−5" in scores) == (way == "finite number")
+    assert ("× 0" in weights) == (way == "zero after")
