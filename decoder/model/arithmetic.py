@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import torch
+
 from decoder.model.decoder import BlockTrace
 
 
@@ -44,7 +46,8 @@ def cell_arithmetic(block: BlockTrace, head: int, row: int, column: int, example
     key = block.key[example, head, column].tolist()
     products = [a * b for a, b in zip(query, key, strict=True)]
     masked_scores = block.attention.masked_scores[example, head, row].tolist()
-    exponentials = [math.exp(score) for score in masked_scores]
+    # In torch, where what is too large becomes infinite: a decoder gone wild is shown as it is.
+    exponentials = torch.tensor(masked_scores, dtype=torch.float64).exp().tolist()
     return CellArithmetic(
         query=tuple(query),
         key=tuple(key),

@@ -1,0 +1,100 @@
+"""From ids to what enters the first block: x, a row of the embedding table, plus p, which belongs to the position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from decoder.model.decoder import Decoder
+
+Cell = tuple[int, int]
+"""Row and time of a token in a batch, both from 0."""
+
+
+class Inputs(NamedTuple):
+    """What a decoder makes of a batch of ids before its first block.
+
+    Attributes:
+        embeddings: x, the row of the embedding table that belongs to each id, (B, T, C).
+        positions: p, added at each position in every row, (T, C); zeros without positions.
+        sums: x + p, (B, T, C).
+    """
+
+    embeddings: Tensor
+    positions: Tensor
+    sums: Tensor
+
+
+@torch.no_grad()
+def decoder_inputs(model: Decoder, rows: Sequence[Sequence[int]]) -> Inputs:
+    """Look up x and p for rows of ids (B, T), and add them as the decoder does."""
+    trace = model.trace(torch.tensor(rows))
+    x, p = trace.token_embeddings, trace.position_embeddings.detach()  # a view of the weights
+    return Inputs(x, p, x + p)
+
+
+class Difference(NamedTuple):
+    """Greatest absolute difference between two cells, of x, of p and of x + p; 0 only if equal in every bit."""
+
+    embedding: float
+    position: float
+    total: float
+
+
+def difference(inputs: Inputs, one: Cell, other: Cell) -> Difference:
+    """Compare the vectors of two cells, number by number."""
+    x, p, total = inputs
+    pairs = ((x[one], x[other]), (p[one[1]], p[other[1]]), (total[one], total[other]))
+    return Difference(*(float((first - second).abs().max()) for first, second in pairs))
+
+
+def twins(rows: Sequence[Sequence[int]], cell: Cell) -> list[Cell]:
+    """Return the other cells with the same id, those at another time first."""
+    own = rows[cell[0]][cell[1]]
+    cells = [(row, time) for row, ids in enumerate(rows) for time, token in enumerate(ids) if token == own]
+    return sorted((place for place in cells if place != cell), key=lambda place: place[1] == cell[1])
+
+
+def first_with_twin(rows: Sequence[Sequence[int]]) -> Cell:
+    """Return the first cell of row 0 after its start whose id stands elsewhere too; else the start."""
+    return next(((0, time) for time in range(1, len(rows[0])) if twins(rows, (0, time))), (0, 0))
+
+
+class FedBack(NamedTuple):
+    """A token that is read as the next input, as in generation.
+
+    Attributes:
+        vector: x̂, the embedding that the decoder then reads, (C,).
+        is_row: whether it equals the token's row of the embedding table in every bit.
+    """
+
+    vector: Tensor
+    is_row: bool
+
+
+@torch.no_grad()
+def feed_back(model: Decoder, tokens: Sequence[int], token: int) -> FedBack:
+    """Append a token to a sequence of ids and let the decoder read it; the oldest ids that do not fit are left out."""
+    sequence = torch.tensor([[*tokens, token][-model.config.context_length :]])
+    vector = model.trace(sequence).token_embeddings[0, -1]
+    return FedBack(vector, torch.equal(vector, model.token_table.weight[token]))
+
+
+@torch.no_grad()
+def predictions(model: Decoder, tokens: Sequence[int]) -> list[int]:
+    """Return the id of the largest logit after each of these ids, (T,): what is predicted for times 1 to T."""
+    logits = model.trace(torch.tensor([list(tokens)])).logits  # (1, T, V)
+    return [int(token) for token in logits[0].argmax(dim=1)]
+
+
+def distinct_rows(table: Tensor) -> int:
+    """Return how many different rows a table (V, C) has: that many vectors can be looked up in it."""
+    return len(torch.unique(table, dim=0))
+
+
+def reach(*vectors: Tensor) -> float:
+    """Return the greatest absolute number in any of these: half the width of a colour scale around 0; 1 if all are 0."""
+    return max(float(part.detach().abs().max()) for part in vectors) or 1.0
