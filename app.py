@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import streamlit as st
+import torch
 from starlette.middleware import Middleware
 from streamlit.runtime.pages_manager import PagesManager
 
@@ -37,6 +38,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
     # Until somebody has opened the first page, Streamlit would take the folder pages/ for its own old kind
     # of pages, and answer a deep link with "page not found".
     PagesManager.uses_pages_directory = False
+    torch.set_num_threads(1)  # small decoders gain nothing by more, and with workers beside them lose tenfold
     try:
         store = await asyncio.to_thread(open_store)
         store.pin(store.request(preset(session.FIRST_CORPUS)))

@@ -34,7 +34,7 @@ corpus, model, state, name = exploration.corpus, snapshot.model, st.session_stat
 texts, trained_masked = corpus.tokenizer.tokens, exploration.config.decoder.causal
 
 notation.switch()
-glossary.explain("token", "target", "logits", "loss")
+glossary.explain("token", "query", "key", "score", "mask", "softmax", "weight", "logits", "loss")
 sentence = choose_sentence(corpus, model)
 tokens, labels, T = sentence.tokens, sentence.labels, len(sentence.tokens)
 ids = sentence.ids[0].tolist()

@@ -42,7 +42,18 @@ specials = {tokenizer.bos, tokenizer.eos, tokenizer.pad}
 name = notation.name
 
 notation.switch()
-glossary.explain(*glossary.TERMS)
+glossary.explain(
+    "token",
+    "vocabulary",
+    "target",
+    "start token",
+    "end token",
+    "batch",
+    "padding",
+    "sample",
+    "logits",
+    "loss",
+)
 
 # ---- C1: a text is a row of tokens
 

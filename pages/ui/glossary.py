@@ -30,6 +30,13 @@ TERMS = {
         "−ln of the probability that the decoder gives to the target, in nats: 0 if it is certain and right, "
         "0.69 for one half, 2.3 for a tenth. The loss of a batch is the mean over its real targets."
     ),
+    "embedding": "A token's row of the embedding table: a vector of numbers that training sets.",
+    "query": "What a position asks for: a vector made from its embedding, one per head. Rows of the matrices.",
+    "key": "What a position offers to be found by: a vector per head. Columns of the matrices.",
+    "score": "Query times key, divided by the root of their width: how well the two fit.",
+    "mask": "Says which keys each query may look at; the causal mask closes those that come later.",
+    "softmax": "Takes e to the power of each score and divides by the sum of the row.",
+    "weight": "What the softmax makes of a score: a share of 1.",
 }
 
 
