@@ -102,6 +102,8 @@ class Cluster:
         asyncio.run(self._drive())
 
     async def _drive(self) -> None:
+        # Of what is cancelled in its middle Dask leaves tasks behind, and asyncio would print their tracebacks.
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
         driving = asyncio.create_task(self._keep_connected())
         while not self._leaving.is_set():
             await asyncio.to_thread(tidy, self._store)
