@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +34,7 @@ from decoder.runs import schedule
 from decoder.runs.advance import Advancer
 from decoder.runs.database import StoreError
 from decoder.runs.store import Store
-from decoder.runs.worker import IDLE_SECONDS, MEMORY_BYTES, NICENESS, UNUSABLE_SECONDS
+from decoder.runs.worker import IDLE_SECONDS, NICENESS, UNUSABLE_SECONDS, limit_memory, train_next
 from decoder.runs.workers import TIDY_SECONDS, tidy
 from decoder.training.presets import preset
 from decoder.training.trainer import Trainer
@@ -136,7 +137,8 @@ class Cluster:
             except Exception as reason:  # noqa: BLE001  # a refusal, or whatever Dask may come up with: it can get well
                 self._tell("scheduler", str(reason) or repr(reason))
             finally:
-                await client.close()  # type: ignore[no-untyped-call]
+                with suppress(Exception):  # a connection that is gone
+                    await client.close()  # type: ignore[no-untyped-call]
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _refuse_open(self, client: Client) -> None:
@@ -267,9 +269,7 @@ def turn(url: sql.URL, seconds: float = TURN_SECONDS) -> Turn:
     trained = False
     try:
         advancer = _advancer(url, threading.get_ident())
-        while time.monotonic() < end and (run := schedule.next_run(advancer.store, next(_quanta))):
-            quantum = schedule.QUANTUM_SECONDS if run.quanta else schedule.FIRST_QUANTUM_SECONDS
-            advancer.advance(run.run_id, quantum)
+        while time.monotonic() < end and train_next(advancer, next(_quanta)):
             trained = True
     except ValueError as error:  # of the store, or a refusal
         return Turn(trained, str(error))
@@ -291,13 +291,9 @@ def _prepare(_thread: int) -> None:
     """Make a thread of Dask's a worker like those of `Workers`."""
     _refuse_open_port()
     torch.set_num_threads(1)  # threads of several trainings would fight
+    limit_memory()
     if sys.platform == "linux":
-        import resource  # noqa: PLC0415  # not on every system
-
         os.nice(NICENESS)  # of this thread only: clicks, and what Dask has to say, come first
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        if hard == resource.RLIM_INFINITY or hard > MEMORY_BYTES:
-            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, hard))
     Trainer(preset("ibm")).advance()  # the first update of a process takes a second: not a run's second
 
 

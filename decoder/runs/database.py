@@ -44,7 +44,9 @@ class Database:
             self._engine = sql.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
             sql.event.listen(self._engine, "connect", _configure)
         else:
-            self._engine = sql.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+            self._engine = sql.create_engine(
+                url, pool_pre_ping=True, connect_args={"connect_timeout": 10, "client_encoding": "utf8"}
+            )
         try:
             with self._explained():
                 self._open()

@@ -56,16 +56,32 @@ def work(store: Store) -> None:
     turn = 0
     while True:
         try:
-            run = schedule.next_run(store, turn)
-            if run is None:
+            if not train_next(advancer, turn):
                 time.sleep(IDLE_SECONDS)
                 continue
             turn += 1
-            quantum = schedule.QUANTUM_SECONDS if run.quanta else schedule.FIRST_QUANTUM_SECONDS
-            advancer.advance(run.run_id, quantum)
         except StoreError as error:
             print(error, file=sys.stderr, flush=True)  # noqa: T201  # for whoever keeps the server
             time.sleep(UNUSABLE_SECONDS)
+
+
+def train_next(advancer: Advancer, turn: int) -> bool:
+    """Train what is wanted most for one quantum; return False if there is nothing to train."""
+    run = schedule.next_run(advancer.store, turn)
+    if run is not None:
+        quantum = schedule.QUANTUM_SECONDS if run.quanta else schedule.FIRST_QUANTUM_SECONDS
+        advancer.advance(run.run_id, quantum)
+    return run is not None
+
+
+def limit_memory() -> None:
+    """Let this process take MEMORY_BYTES of data, or less if it may take less already."""
+    if sys.platform == "linux":
+        import resource  # noqa: PLC0415  # not on every system
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard == resource.RLIM_INFINITY or hard > MEMORY_BYTES:
+            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, hard))
 
 
 def _keep(count: int, store: Store) -> None:
@@ -94,9 +110,7 @@ def _keep(count: int, store: Store) -> None:
 def _be_a_worker(lifeline: int, store: Store) -> None:
     try:
         os.dup2(2, 1)  # the nursery alone says who the workers are
-        import resource  # noqa: PLC0415  # not on every system
-
-        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+        limit_memory()
         threading.Thread(target=_leave_at_end_of, args=(lifeline,), daemon=True).start()
         work(store)
     finally:
