@@ -154,9 +154,8 @@ def _fork_form(exploration: Exploration) -> None:
             format_func=lambda name: name.replace("_", " "),
             key=f"{key} schedule",
         )
-        st.form_submit_button(
-            "Go on this way", type="primary", on_click=_fork, args=(exploration, step), key=f"{key} go"
-        )
+        # Not a primary button: app.css cannot know in a popover whether the page is dark.
+        st.form_submit_button("Go on this way", on_click=_fork, args=(exploration, step), key=f"{key} go")
     if refusal := st.session_state.pop(f"{key} refusal", None):
         st.text(f"⚠ {refusal}")
 
