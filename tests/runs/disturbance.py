@@ -59,6 +59,7 @@ class Load:
     def __init__(self, store, seed, *, steps=160, at_once=3):
         self.store = store
         self.runs = {}  # id -> the configuration that it began with, and its forks
+        self._ended = set()
         self._random = random.Random(seed)
         self._seed = seed * 10_000
         self._steps = steps
@@ -66,17 +67,20 @@ class Load:
 
     @property
     def unfinished(self):
-        return [run_id for run_id in self.runs if self.store.run(run_id).state not in ENDED]
+        open_runs = [run_id for run_id in self.runs if run_id not in self._ended]
+        self._ended |= {run_id for run_id in open_runs if self.store.run(run_id).state in ENDED}
+        return [run_id for run_id in open_runs if run_id not in self._ended]
 
     def top_up(self):
         """Ask for as many runs as have ended, and fork one that has begun if there are fewer forks than a third."""
-        for _ in range(self._at_once - len(self.unfinished)):
+        unfinished = self.unfinished
+        for _ in range(self._at_once - len(unfinished)):
             number = len(self.runs)
             config = tiny(mode=MODES[number % 4], seed=self._seed + number, steps=self._steps)
             self.runs[self.store.request(config)] = (config,)
         forks = [run_id for run_id, plan in self.runs.items() if len(plan) > 1]
         last = self._steps - 1
-        begun = [run for run in map(self.store.run, self.runs) if (run.fork_step or 0) < min(run.step, last)]
+        begun = [run for run in map(self.store.run, unfinished) if (run.fork_step or 0) < min(run.step, last)]
         if begun and len(forks) * 3 < len(self.runs):
             self._fork(self._random.choice(begun))
 
@@ -87,10 +91,12 @@ class Load:
         changed = dataclasses.replace(run.config, mode=mode)
         self.runs.setdefault(fork, (*self.runs[run.id], Change(step, changed)))
 
-    def damaged(self):
+    def damaged(self, ids=None):
         """Return the runs whose checkpoint is not whole, or not the one that their row names."""
         joined = sql.join(RUNS, CHECKPOINTS, RUNS.c.id == CHECKPOINTS.c.run_id, isouter=True)
         wanted = sql.select(RUNS.c.id, RUNS.c.checkpoint_step, *CHECKPOINTS.c[1:]).select_from(joined)
+        if ids is not None:
+            wanted = wanted.where(RUNS.c.id.in_(ids))
         with self.store.database.read() as connection:
             rows = connection.execute(wanted).all()
         return [
@@ -100,10 +106,10 @@ class Load:
             or (row.file is not None and Checkpoint(row.step, row.file).checksum != row.checksum)
         ]
 
-    def torn(self):
+    def torn(self, ids=None):
         """Return the runs whose curve has a gap, or ends before the step that their row names."""
         found = []
-        for run_id in self.runs:
+        for run_id in self.runs if ids is None else ids:
             step = self.store.run(run_id).step
             steps = [row.step for row in self.store.metrics(run_id)]
             if steps != [*range(1, len(steps) + 1)] or len(steps) < step:
@@ -143,8 +149,8 @@ def kill_workers(load, workers, kills, seed, *, every=0.4):
         while not (busy := _killable(load, workers)):
             time.sleep(0.001)
         os.kill(generator.choice(busy), signal.SIGKILL)
-        assert not load.damaged()
-        assert not load.torn()
+        assert not load.damaged(load.unfinished)
+        assert not load.torn(load.unfinished)
 
 
 def _killable(load, workers):
@@ -216,8 +222,8 @@ def kill_servers(load, kills, seed, *, settle=1.5):
             time.sleep(generator.uniform(0, settle))
             until(lambda pids={*victim.pids}: pids & training(load.store).keys(), 30, "any work")
             victim.kill()
-            assert not load.damaged()
-            assert not load.torn()
+            assert not load.damaged(load.unfinished)
+            assert not load.torn(load.unfinished)
         serving[0].wait()
         until(lambda: not load.unfinished, 120, "the end of all runs")
     finally:

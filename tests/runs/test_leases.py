@@ -1,5 +1,6 @@
 """Only who holds a run's lease may commit; a dead worker is an expired lease, and three of them are a poison run."""
 
+import os
 import socket
 import threading
 import time
@@ -14,6 +15,8 @@ from decoder.runs.history import Checkpoint, History
 from decoder.runs.store import open_store
 from decoder.runs.tables import RUNS
 from decoder.training.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("quick_evaluations")
 
 
 def row(store, run_id):
@@ -261,6 +264,14 @@ def test_a_worker_that_is_stopped_on_purpose_is_no_death(store, deaths):
     assert row(store, other).lease == "elsewhere", "a process whose number begins alike is another one"
     leases.release(store, ())
     assert row(store, other).lease == "elsewhere"
+
+
+def test_what_a_stopped_worker_had_between_two_quanta_waits_as_well(store):
+    run_id = store.request(tiny())
+    advance(store, run_id, 0.0)
+    assert (store.run(run_id).state, row(store, run_id).lease) == ("training", None)
+    leases.release(store, (os.getpid(),))
+    assert (store.run(run_id).state, store.run(run_id).step) == ("waiting", 1)
 
 
 def test_burying_the_dead_leaves_the_living_their_leases(store, dump):

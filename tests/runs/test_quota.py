@@ -9,6 +9,8 @@ from decoder.runs.database import StoreError
 from decoder.runs.store import open_store
 from decoder.runs.tables import METADATA, OF_A_RUN, RUNS
 
+pytestmark = pytest.mark.usefixtures("quick_evaluations")
+
 
 @pytest.fixture
 def finished(store):

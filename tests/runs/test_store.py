@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from undisturbed import assert_equal_weights, tiny, undisturbed
+from undisturbed import assert_equal_weights, assert_undisturbed, tiny, undisturbed
 
 from decoder.config import DecoderConfig, TextSource, TrainConfig
 from decoder.model.decoder import Decoder
@@ -286,3 +286,12 @@ def test_the_whole_history_is_that_of_the_undisturbed_training(store):
     expected = undisturbed(tiny())
     assert [row.loss for row in store.metrics(run_id)] == [row.loss for row in expected.metrics]
     assert store.evaluations(run_id, after=0) == [expected.evaluations[step] for step in (5, 10, 20, 30)]
+
+
+def test_a_text_without_a_grammar_has_no_valid_share(store):
+    text = TextSource("to be or not to be that is the question " * 20)
+    decoder = DecoderConfig(8, 9, n_layers=1, n_heads=2, d_model=8)
+    run_id = store.request(tiny(corpus=text, decoder=decoder, steps=2))
+    finish(store, run_id)
+    assert {(row.valid_share, row.prompted_accuracy) for row in store.evaluations(run_id)} == {(None, None)}
+    assert_undisturbed(store, run_id)

@@ -9,6 +9,8 @@ from decoder.runs import leases
 from decoder.runs.advance import Advancer, advance
 from decoder.runs.store import LOOKING_SECONDS, WATCHED_SECONDS, open_store
 
+pytestmark = pytest.mark.usefixtures("quick_evaluations")
+
 
 def test_a_viewer_is_counted_while_she_looks_and_a_moment_longer(store, let_time_pass):
     run_id = store.request(tiny(), viewer="ada")

@@ -207,7 +207,8 @@ def test_a_run_that_nobody_watches_any_more_is_paused_by_the_server_and_woken_by
 
 def test_two_servers_on_one_store_share_the_work_and_not_the_runs(shared_store, workers):
     with Workers(shared_store, count=1) as second:
-        ids = [shared_store.request(tiny(seed=seed, steps=200)) for seed in range(70, 74)]
+        assert len({*workers.pids, *second.pids}) == 3
+        ids = [shared_store.request(tiny(seed=seed, steps=1500)) for seed in range(70, 73)]  # long: all get a turn
         seen = set()
 
         def all_have_worked():

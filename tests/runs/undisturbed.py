@@ -17,7 +17,9 @@ from decoder.model.decoder import Decoder
 from decoder.runs import leases
 from decoder.runs.advance import snapshot_steps
 from decoder.runs.history import EvaluationRow, MetricsRow
-from decoder.training.evaluation import evaluate
+from decoder.training.evaluation import Evaluation, evaluate
+from decoder.training.loss import loss_by_position, mean_loss, token_losses
+from decoder.training.rollout import teacher_forced
 from decoder.training.trainer import Trainer, train
 
 TINY = TrainConfig(
@@ -43,9 +45,13 @@ class Undisturbed(NamedTuple):
     evaluations: dict
 
 
-@lru_cache(maxsize=512)
 def undisturbed(config, *changes):
     """Train once, without a store; what is kept before a fork is what the parent keeps there."""
+    return _undisturbed(config, changes, evaluate)
+
+
+@lru_cache(maxsize=512)
+def _undisturbed(config, changes, evaluate):
     kept = kept_steps(config, changes)
     weights = {0: Decoder(config.decoder, seed=config.seed).state_dict()}
     updates = []
@@ -65,6 +71,15 @@ def undisturbed(config, *changes):
         losses = tuple(None if math.isnan(loss) else loss for loss in row.loss_per_position.tolist())
         evaluations[step] = EvaluationRow(step, **row._replace(loss_per_position=losses)._asdict())
     return Undisturbed(tuple(updates), weights, evaluations)
+
+
+@torch.no_grad()
+def quick_evaluation(model, corpus):
+    """Measure little of a decoder, but exactly: most of a tiny run's time would go into its evaluations."""
+    batch = corpus.held_out(model.config.context_length)[:8]
+    losses = token_losses(teacher_forced(model, batch).logits, batch)
+    loss = mean_loss(losses, batch).item()
+    return Evaluation(loss, 2 * loss, loss_by_position(losses, batch), None, None)
 
 
 def config_at(step, config, changes):
