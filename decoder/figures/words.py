@@ -28,8 +28,12 @@ def run_state(
     where = f"step {step:,} of {steps:,}"
     match state:
         case "waiting":
-            soon = "" if wait is None else f", first point in {duration(wait)}"
-            return f"waiting for a free worker{soon}" if not step else f"waiting for a free worker: {where}"
+            soon = "" if wait is None else f", next point in {duration(wait)}"
+            return (
+                f"waiting for a free worker{soon}"
+                if not step
+                else f"waiting for a free worker: {where}{soon}"
+            )
         case "finished":
             return f"finished: trained {steps:,} steps"
         case "failed":

@@ -4,7 +4,7 @@ from decoder.runs.advance import Advancer, Progress, advance, snapshot_steps
 from decoder.runs.database import StoreError
 from decoder.runs.history import EvaluationRow, MetricsRow
 from decoder.runs.schedule import Forecast, forecast
-from decoder.runs.store import Run, Segment, Store, open_store
+from decoder.runs.store import Run, Segment, Store, UnknownRunError, open_store
 from decoder.runs.workers import Workers
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Segment",
     "Store",
     "StoreError",
+    "UnknownRunError",
     "Workers",
     "advance",
     "forecast",

@@ -88,7 +88,9 @@ class Advancer:
         state: State = "training"
         error = None
         try:
-            if training is None or lease.deaths or training.step < (lease.checkpoint_step or 0):
+            # Held too long: others have carried the run on, or it was removed and has begun anew.
+            stale = training is not None and not (lease.checkpoint_step or 0) <= training.step <= lease.step
+            if training is None or stale or lease.deaths:
                 training = _Training(self.store, lease.run_id)
             training.advance(quantum_seconds, history, update_first=lease.deaths > 0)
             state = "finished" if training.done else "training"

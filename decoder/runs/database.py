@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,8 @@ class Database:
 
     def upsert(self, connection: sql.Connection, table: sql.Table, rows: list[dict[str, Any]]) -> None:
         """Insert rows; one that is there already, by its primary key, is replaced."""
-        if not rows:
-            return
-        insert = (sqlite if self._is_file else postgresql).insert(table)
-        keys = [column.name for column in table.primary_key]
-        others = {name: insert.excluded[name] for name in rows[0] if name not in keys}
-        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=others), rows)
+        if rows:
+            connection.execute(_upsert((sqlite if self._is_file else postgresql).insert, table), rows)
 
     def insert_new(self, connection: sql.Connection, table: sql.Table, row: dict[str, Any]) -> bool:
         """Insert a row and return True; False if it is there already, and then it stays as it is."""
@@ -174,6 +171,17 @@ def refuse_network(path: Path) -> None:
             "let DECODER_STORE name a file on a local disk, or a PostgreSQL database "
             "such as postgresql+psycopg://user@host/name"
         )
+
+
+@cache  # every quantum needs a few, and to put one together takes longer than to carry it out
+def _upsert(insert_into: Callable[[sql.Table], Any], table: sql.Table) -> sql.Executable:
+    insert = insert_into(table)
+    keys = [column.name for column in table.primary_key]
+    others = {
+        column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys
+    }
+    statement: sql.Executable = insert.on_conflict_do_update(index_elements=keys, set_=others)
+    return statement
 
 
 _ELSEWHERE = "let DECODER_STORE name another file"

@@ -36,12 +36,14 @@ class Lease(NamedTuple):
     Attributes:
         run_id: the run.
         token: what the row must still say at the commit.
+        step: the last one whose metrics are recorded.
         checkpoint_step: the step of the stored state; None: there is none yet.
         deaths: of workers that had the run, since it last made progress.
     """
 
     run_id: str
     token: str
+    step: int
     checkpoint_step: int | None
     deaths: int
 
@@ -64,19 +66,19 @@ def take(store: Store, run_id: str) -> Lease | None:
         if not taken.rowcount:
             return None
         row = connection.execute(
-            sql.select(RUNS.c.checkpoint_step, RUNS.c.deaths).where(RUNS.c.id == run_id)
+            sql.select(RUNS.c.step, RUNS.c.checkpoint_step, RUNS.c.deaths).where(RUNS.c.id == run_id)
         ).one()
-    return Lease(run_id, token, row.checkpoint_step, row.deaths)
+    return Lease(run_id, token, row.step, row.checkpoint_step, row.deaths)
 
 
 @contextmanager
 def kept_alive(store: Store, lease: Lease) -> Iterator[None]:
     """Renew the lease while a long update or evaluation goes on."""
     ended = threading.Event()
-    own = sql.update(RUNS).where(RUNS.c.id == lease.run_id, RUNS.c.lease == lease.token)
 
     def renew() -> None:
         while not ended.wait(LEASE_SECONDS / 3):
+            own = sql.update(RUNS).where(RUNS.c.id == lease.run_id, RUNS.c.lease == lease.token)
             # A store that is busy or full now may take it in a moment; else the commit finds out.
             with suppress(StoreError), store.database.write() as connection:
                 connection.execute(own.values(lease_until=time.time() + LEASE_SECONDS))
@@ -172,7 +174,8 @@ def release(store: Store, pids: tuple[int, ...]) -> None:
     """Free the runs of this machine's workers that were stopped on purpose: that is no death."""
     prefix = [f"{socket.gethostname()}|{pid}|" for pid in pids]
     mine = [RUNS.c.worker.startswith(start, autoescape=True) for start in prefix]
-    _free(store, sql.and_(RUNS.c.lease.is_not(None), sql.or_(sql.false(), *mine)), deaths=0)
+    held = sql.or_(RUNS.c.lease.is_not(None), RUNS.c.state == "training")  # the latter between two quanta
+    _free(store, sql.and_(held, sql.or_(sql.false(), *mine)), deaths=0)
 
 
 def pause_unwatched(store: Store) -> None:

@@ -9,7 +9,7 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
@@ -136,7 +136,7 @@ def candidates(store: Store) -> list[Candidate]:
     now, me = time.time(), worker_name()
     columns = (
         RUNS.c.id, RUNS.c.quanta, RUNS.c.step, RUNS.c.steps, RUNS.c.step_seconds, RUNS.c.created,
-        RUNS.c.advanced, RUNS.c.worker, RUNS.c.lease,
+        RUNS.c.advanced, RUNS.c.worker, RUNS.c.lease, RUNS.c.fork_step, RUNS.c.checkpoint_step,
     )  # fmt: skip
     looks = sql.select(VIEWS.c.run_id, VIEWS.c.viewer).where(VIEWS.c.seen > now - WATCHED_SECONDS)
     with store.database.read() as connection:
@@ -149,7 +149,7 @@ def candidates(store: Store) -> list[Candidate]:
         Candidate(
             row.id,
             frozenset(viewers.get(row.id, {NOBODY})),
-            max(row.steps - row.step, 1) * row.step_seconds,
+            max(row.steps - _trained(row), 1) * row.step_seconds,
             row.quanta,
             row.advanced,
             row.created,
@@ -158,6 +158,11 @@ def candidates(store: Store) -> list[Candidate]:
         )
         for row in rows
     ]
+
+
+def _trained(row: Any) -> int:
+    """Return the step from which a run is really trained on: a fork first replays what its parent did since a checkpoint."""
+    return (row.checkpoint_step or 0) if row.step == row.fork_step else row.step
 
 
 def next_run(store: Store, turn: int) -> Candidate | None:

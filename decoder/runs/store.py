@@ -20,7 +20,7 @@ from decoder.language import open_corpus
 from decoder.model.checkpoint import load_weights
 from decoder.model.decoder import Decoder
 from decoder.runs.database import Database, StoreError, locate
-from decoder.runs.history import EvaluationRow, MetricsRow
+from decoder.runs.history import Checkpoint, EvaluationRow, MetricsRow
 from decoder.runs.tables import CHECKPOINTS, EVALUATIONS, METRICS, OF_A_RUN, RUNS, SNAPSHOTS, VIEWS
 from decoder.seeds import generator_for
 from decoder.training.trainer import WEIGHTS, check_fit
@@ -65,6 +65,10 @@ class Run:
     error: str | None = None
     paused_by: str | None = None
     step_seconds: float = 0.0
+
+
+class UnknownRunError(ValueError):
+    """There is no such run, or no more: the store needed its room."""
 
 
 class Segment(NamedTuple):
@@ -157,22 +161,21 @@ class Store:
             fork_id = _digest(f"{parent.run_id}/{step}/{config.to_json()}")
             if not self._knows(fork_id):
                 _check_trainable(config)
-                self._check_room()
+                self._check_room(keep=parent.run_id)
                 self._insert_fork(_new_row(fork_id, config, parent.run_id, step))
         if viewer:
             self.watch(fork_id, viewer)
         return fork_id
 
     def watch(self, run_id: str, viewer: str) -> None:
-        """Note that a viewer looks at a run now; a paused run goes on, unless this very viewer paused it."""
+        """Note that a viewer looks at a run now; a run that was paused because nobody looked goes on."""
         now = time.time()
         mine = RUNS.c.id == run_id
-        hers = sql.or_(RUNS.c.paused_by.is_(None), RUNS.c.paused_by != viewer)
         with self.database.write() as connection:
             if not connection.execute(sql.update(RUNS).where(mine).values(viewed=now)).rowcount:
                 raise _unknown(run_id)
-            resumed = sql.update(RUNS).where(mine, RUNS.c.state == "paused", hers)
-            connection.execute(resumed.values(state="waiting", paused_by=None))
+            resumed = sql.update(RUNS).where(mine, RUNS.c.state == "paused", RUNS.c.paused_by.is_(None))
+            connection.execute(resumed.values(state="waiting"))
             self.database.upsert(connection, VIEWS, [{"run_id": run_id, "viewer": viewer, "seen": now}])
 
     def watchers(self, run_id: str) -> frozenset[str]:
@@ -184,7 +187,7 @@ class Store:
             return frozenset(connection.scalars(recent))
 
     def pause(self, run_id: str, viewer: str) -> None:
-        """Let nobody train the run until `resume`, or until somebody else looks at it.
+        """Let nobody train the run until `resume`.
 
         Raises:
             ValueError: if others look at it: a run that is shared goes on.
@@ -286,10 +289,13 @@ class Store:
         with self.database.write() as connection:
             if self.database.insert_new(connection, RUNS, row):
                 connection.execute(sql.insert(CHECKPOINTS).from_select([*CHECKPOINTS.c], states))
-                copied = sql.select(CHECKPOINTS.c.step).where(CHECKPOINTS.c.run_id == row["id"])
-                step = connection.scalar(copied)
-                mine = sql.update(RUNS).where(RUNS.c.id == row["id"])
-                connection.execute(mine.values(checkpoint_step=step))
+                copied = sql.select(
+                    CHECKPOINTS.c.step, sql.func.length(CHECKPOINTS.c.file).label("bytes")
+                ).where(CHECKPOINTS.c.run_id == row["id"])
+                kept = connection.execute(copied).first()
+                if kept is not None:
+                    mine = sql.update(RUNS).where(RUNS.c.id == row["id"])
+                    connection.execute(mine.values(checkpoint_step=kept.step, bytes=kept.bytes))
 
     def _read_lineage(self, run_id: str) -> tuple[Segment, ...]:
         """Return the stretches of a run's history, oldest first; the last one is its own."""
@@ -318,12 +324,10 @@ class Store:
         steps = [kept for kept in self.snapshots(run_id) if step is None or kept <= step]
         newest = steps[-1] if steps else -1
         if step is None:
-            last = sql.select(CHECKPOINTS.c.step, CHECKPOINTS.c.file).where(
-                CHECKPOINTS.c.run_id == run_id, CHECKPOINTS.c.step > newest
-            )
+            last = sql.select(CHECKPOINTS).where(CHECKPOINTS.c.run_id == run_id, CHECKPOINTS.c.step > newest)
             with self.database.read() as connection:
                 row = connection.execute(last).first()
-            if row is not None:
+            if row is not None and Checkpoint(row.step, row.file).checksum == row.checksum:
                 tensors = safetensors.torch.load(row.file)
                 weights = {
                     name.removeprefix(WEIGHTS): weight
@@ -346,21 +350,21 @@ class Store:
         """Return the stretch of a run's history in which it stood after `step` updates."""
         return [segment for segment in self.lineage(run_id) if segment.start < step or not segment.start][-1]
 
-    def evict(self) -> int:
-        """Remove runs until the rest is within the quota, and return how many bytes that rest takes.
+    def evict(self, keep: str = "") -> int:
+        """Remove runs, but not `keep`, until the rest is within the quota; return how many bytes that rest takes.
 
         Runs that are pinned, looked at, not ended or continued by others stay, even above the quota; of the
         rest those go first that were looked at longest ago.
         """
-        while (taken := self._bytes()) > self.quota_bytes and self._evict_one():
+        while (taken := self._bytes()) > self.quota_bytes and self._evict_one(keep):
             pass
         return taken
 
     # -- inside
 
-    def _check_room(self) -> None:
+    def _check_room(self, keep: str = "") -> None:
         """Make room for one more run, or raise."""
-        taken = self.evict()
+        taken = self.evict(keep)
         if taken > self.quota_bytes:
             raise StoreError(
                 f"the store holds {taken / 1e6:,.0f} MB of trainings that somebody looks at or keeps, "
@@ -371,24 +375,27 @@ class Store:
         with self.database.read() as connection:
             return int(connection.scalar(sql.select(sql.func.coalesce(sql.func.sum(RUNS.c.bytes), 0))) or 0)
 
-    def _evict_one(self) -> bool:
+    def _evict_one(self, keep: str) -> bool:
+        """Remove the run that may go first; False if none may."""
         child = RUNS.alias()
         looked = sql.func.coalesce(RUNS.c.viewed, RUNS.c.advanced)
-        removable = (
-            sql.select(RUNS.c.id)
-            .where(
-                RUNS.c.pinned.is_(False),
-                RUNS.c.state.in_(("paused", "finished", "failed")),
-                looked < time.time() - WATCHED_SECONDS,
-                ~sql.exists().where(child.c.parent == RUNS.c.id),
-            )
-            .order_by(looked)
-            .limit(1)
+        removable = sql.and_(
+            RUNS.c.id != keep,
+            RUNS.c.pinned.is_(False),
+            RUNS.c.lease.is_(None),
+            RUNS.c.state.in_(("paused", "finished", "failed")),
+            looked < time.time() - WATCHED_SECONDS,
+            ~sql.exists().where(child.c.parent == RUNS.c.id),
         )
+        with self.database.read() as connection:
+            run_id = connection.scalar(sql.select(RUNS.c.id).where(removable).order_by(looked).limit(1))
+        if run_id is None:
+            return False
         with self.database.write() as connection:
-            run_id = connection.scalar(removable)
-            if run_id is None:
-                return False
+            # Asked again with the row locked: somebody may have begun to look at it.
+            still = sql.update(RUNS).where(RUNS.c.id == run_id, removable)
+            if not connection.execute(still.values(bytes=RUNS.c.bytes)).rowcount:
+                return True
             for table in OF_A_RUN:
                 connection.execute(sql.delete(table).where(table.c.run_id == run_id))
             connection.execute(sql.delete(RUNS).where(RUNS.c.id == run_id))
@@ -476,5 +483,7 @@ def _flat(config: TrainConfig) -> dict[str, Any]:
     return fields | decoder
 
 
-def _unknown(run_id: str) -> ValueError:
-    return ValueError(f"there is no run {run_id!r} in this store: request it again from its configuration")
+def _unknown(run_id: str) -> UnknownRunError:
+    return UnknownRunError(
+        f"there is no run {run_id!r} in this store: request it again from its configuration"
+    )

@@ -15,13 +15,14 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 
 import torch
 
 from decoder.runs import schedule
 from decoder.runs.advance import Advancer
 from decoder.runs.database import StoreError
-from decoder.runs.store import Store, open_store
+from decoder.runs.store import Store, UnknownRunError, open_store
 from decoder.runs.workers import CAN_FORK
 from decoder.training.presets import preset
 from decoder.training.trainer import Trainer
@@ -70,7 +71,8 @@ def train_next(advancer: Advancer, turn: int) -> bool:
     run = schedule.next_run(advancer.store, turn)
     if run is not None:
         quantum = schedule.QUANTUM_SECONDS if run.quanta else schedule.FIRST_QUANTUM_SECONDS
-        advancer.advance(run.run_id, quantum)
+        with suppress(UnknownRunError):  # it was removed meanwhile: nobody looked, and the store was full
+            advancer.advance(run.run_id, quantum)
     return run is not None
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+import psutil
+
 from decoder.runs import leases
 from decoder.runs.database import StoreError
 from decoder.runs.store import Store
@@ -20,6 +22,7 @@ CAN_FORK = sys.platform == "linux"
 WATCH_SECONDS = 0.1
 TIDY_SECONDS = 1.0
 START_SECONDS = 60.0
+LEAVE_SECONDS = 5.0
 _PACKAGE_ROOT = Path(__file__).parents[2]
 
 
@@ -144,5 +147,7 @@ class _Nursery:
 
 
 def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 9)
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+        process = psutil.Process(pid)
+        process.kill()
+        process.wait(LEAVE_SECONDS)

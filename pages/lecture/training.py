@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 from decoder import free_running, next_token_loss, scheduled_sampling, teacher_forced, train
@@ -32,13 +34,11 @@ both = [session.explore(first, slot="run_a"), session.explore(second, slot="run_
 if both[0].run_id == both[1].run_id:
     st.caption("Both lanes are the same training: choose another mode in one of them to compare.")
     both = both[:1]
+elif both[0].name == both[1].name:
+    both = [replace(lane, mark=mark) for lane, mark in zip(both, (" (A)", " (B)"), strict=True)]
 
 with st.container(border=True, key="strip"):
-    config = both[0].lineage[0].config
-    st.markdown(
-        f"**{both[0].corpus.name}** · in both lanes the same {config.decoder.n_parameters:,} initial weights and the "
-        f"same {config.steps} batches of {config.batch_size} sentences · seed {config.seed}"
-    )
+    st.markdown(lanes.common_ground(both))
     drawn = strip.follow(both)
 
 lanes.live_curves(both, key="lanes", shares=True, seconds=seconds)
@@ -52,7 +52,7 @@ st.caption(
 )
 for lane, snapshot in zip(both, snapshots, strict=True):
     st.caption(f"{lane.name} as shown from here on: {snapshot.state}.")
-batch = both[0].corpus.held_out(config.decoder.context_length)
+batch = both[0].corpus.held_out(both[0].config.decoder.context_length)
 count = min(MOST_SENTENCES, len(batch))
 which = st.slider("Which sentence", 1, count, 1, key="held_out", bind="query-params") - 1 if count > 1 else 0
 lanes.histories(both, snapshots, batch[which : which + 1], key="histories")

@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
-from decoder.runs import StoreError
+from decoder.runs import StoreError, UnknownRunError
 from pages.ui import session
 from pages.ui.session import Exploration
 
@@ -54,6 +54,8 @@ def live(draw: Callable[[], None], *, running: bool) -> None:
     def guarded() -> None:
         try:
             draw()
+        except UnknownRunError:  # the store needed its room: a new look at the page asks for the run again
+            st.rerun()
         except StoreError as error:
             session.refuse(error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import streamlit as st
@@ -19,6 +20,25 @@ from decoder.training.trainer import roll_out
 from pages.ui import furniture, session
 from pages.ui.session import Exploration, Snapshot
 from pages.ui.tokens import Chip, Strip, token_strips
+
+
+def common_ground(lanes: Sequence[Exploration]) -> str:
+    """Say what the lanes share, so that their difference is due to the rest alone, or that they differ in more."""
+    configs = [segment.config for lane in lanes for segment in lane.lineage]
+    shared = {(replace(config.decoder, causal=True), config.seed, config.batch_size) for config in configs}
+    name = f"**{lanes[0].corpus.name}** · "
+    if len(shared) > 1:
+        seeds = listed([str(lane.config.seed) for lane in lanes])
+        batches = listed([str(lane.config.batch_size) for lane in lanes])
+        return name + (
+            "these lanes differ in more than their mode, in their decoders, seeds or batches: "
+            f"seeds {seeds}, {batches} sentences in a batch"
+        )
+    config = configs[0]
+    return name + (
+        f"in both lanes the same {config.decoder.n_parameters:,} initial weights and the same "
+        f"{min(lane.config.steps for lane in lanes)} batches of {config.batch_size} sentences · seed {config.seed}"
+    )
 
 
 def live_curves(

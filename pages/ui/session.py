@@ -18,7 +18,17 @@ from decoder import CORPORA, Corpus, Decoder, TextSource, TrainConfig, open_corp
 from decoder.config import MAX_TEXT_LENGTH, Level, Mode
 from decoder.figures.style import NAMES, Appearance, Meaning
 from decoder.language import clean
-from decoder.runs import EvaluationRow, Forecast, Run, Segment, Store, open_store, schedule, snapshot_steps
+from decoder.runs import (
+    EvaluationRow,
+    Forecast,
+    Run,
+    Segment,
+    Store,
+    UnknownRunError,
+    open_store,
+    schedule,
+    snapshot_steps,
+)
 from decoder.training.presets import Size, preset
 
 Lane = Mode | Literal["no_mask"]  # what a lane of the training page can be
@@ -62,13 +72,14 @@ class Snapshot:
 class Exploration:
     """What the visitor looks at: a training, its run in the store, and its corpus.
 
-    `slot` is the parameter of the address that names the run.
+    `slot` is the parameter of the address that names the run; `mark` tells it from another of the same name.
     """
 
     config: TrainConfig
     run_id: str
     corpus: Corpus
     slot: str = "run"
+    mark: str = ""
 
     @property
     def meaning(self) -> Meaning:
@@ -84,7 +95,9 @@ class Exploration:
     def name(self) -> str:
         """How it is trained, one mode after the other."""
         names = [NAMES[lane_of(segment.config)] for segment in self.lineage]
-        return " → ".join(name for at, name in enumerate(names) if at == 0 or name != names[at - 1])
+        return (
+            " → ".join(name for at, name in enumerate(names) if at == 0 or name != names[at - 1]) + self.mark
+        )
 
     @property
     def run(self) -> Run:
@@ -242,6 +255,10 @@ def explore(lane: Lane | None = None, *, slot: str = "run") -> Exploration:
         look([run_id])
     except ValueError as error:
         refuse(error)
+    if missing := st.session_state.pop(f"{slot} missing", None):
+        st.text(
+            f"⚠ The training {missing} of this link is not kept here. This one is made by the link's other settings."
+        )
     return Exploration(config, run_id, corpus, slot)
 
 
@@ -290,7 +307,8 @@ def _shown(slot: str, lane: Lane) -> str | None:
         return None
     try:
         return store().run(shown.run_id).id
-    except ValueError:  # the store needed its room
+    except UnknownRunError:  # the store needed its room
+        state[f"{slot} missing"] = shown.run_id
         return None
 
 
@@ -312,7 +330,8 @@ def _adopt(slot: str, mode_key: str) -> None:
     state[f"{slot} written"] = named
     try:
         config = store().lineage(named)[0].config
-    except ValueError:
+    except UnknownRunError:
+        state[f"{slot} missing"] = named
         return
     source = config.corpus
     if isinstance(source, TextSource):

@@ -203,7 +203,8 @@ def _progress(exploration: Exploration, run: Run) -> None:
             st.text(f"⚠ {run.error}")
         return
     if run.state == "paused":
-        text += " by you" if run.paused_by == session.viewer() else " because nobody looked"
+        by = " by you" if run.paused_by == session.viewer() else " by hand"
+        text += by if run.paused_by else " because nobody looked"
     watchers = len(session.store().watchers(run.id))
     if watchers > 1:
         text += f" · {watchers} people look at it"

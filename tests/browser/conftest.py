@@ -20,8 +20,10 @@ import pytest
 import sqlalchemy as sql
 from local_cluster import LocalCluster
 from playwright.sync_api import Error, expect, sync_playwright
+from sqlalchemy import update
 
 from decoder.runs import open_store
+from decoder.runs.tables import RUNS
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -152,6 +154,13 @@ class Trainings:
 
     def __init__(self, server):
         self.store = open_store(server.store_url)
+
+    def asleep(self, config):
+        """Have a run of this configuration that begins when the first page looks at it, and return its id."""
+        run_id = self.store.request(config)
+        with self.store.database.write() as connection:
+            connection.execute(update(RUNS).where(RUNS.c.id == run_id).values(state="paused"))
+        return run_id
 
     def finished(self, config):
         """Have this training done by the server's workers, and return its run's id."""

@@ -61,13 +61,6 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def paused(trainings, corpus, **settings):
-    """A run that begins when the first page looks at it."""
-    run_id = trainings.store.request(preset(corpus, **settings))
-    trainings.store.pause(run_id, "a test")
-    return run_id
-
-
 def test_a_reload_shows_the_same_run_at_the_same_step_at_once(visit, trainings):
     start = visit("", **SMALL, seed=21).trained()
     run_id = address(start)["run"]
@@ -111,6 +104,7 @@ def test_a_link_brings_the_text_of_its_run_with_it(visit, trainings):
 def test_a_link_to_a_run_that_is_not_here_falls_back_to_its_settings(visit, trainings):
     start = visit("", run="no-such-run", **SMALL, seed=21)
     assert address(start)["run"] == trainings.store.request(preset("ibm", **SMALL, seed=21))
+    assert any("no-such-run of this link is not kept here" in text for text in start.sentences())
 
 
 def test_toggling_the_mode_forks_and_leaves_everybody_elses_run_alone(visit, trainings):
@@ -153,17 +147,21 @@ def test_two_lanes_can_begin_alike_and_part(visit, trainings):
 
 
 def test_a_run_of_ones_own_can_be_paused_and_goes_on(visit, trainings):
-    run_id = paused(trainings, "story", seed=25)
+    run_id = trainings.asleep(preset("story", seed=25))
     start = visit("", corpus="story", seed=25)
     press(start, "Pause")
     start.until(lambda: re.search(r"paused: step \d+ of 200 by you", strip(start)), "the pause")
+    start.page.reload()
+    start.idle().until(
+        lambda: re.search(r"paused: step \d+ of 200 by hand", strip(start)), "the pause, still"
+    )
     assert trainings.store.run(run_id).state == "paused"
     press(start, "Go on")
     start.until(lambda: trainings.store.run(run_id).state == "training", "the training to go on")
 
 
 def test_a_shared_run_goes_on_for_the_others(visit, trainings):
-    run_id = paused(trainings, "story", seed=26)
+    run_id = trainings.asleep(preset("story", seed=26))
     one, other = (visit("", corpus="story", seed=26) for _ in range(2))
     one.until(lambda: len(trainings.store.watchers(run_id)) == 2, "both to look")
     press(one, "Pause")

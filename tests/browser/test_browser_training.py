@@ -73,7 +73,7 @@ def held_out():
 def test_two_lanes_train_and_end_with_the_numbers_of_the_store(visit, trainings, held_out):
     configs = [lane(mode) for mode in ("teacher_forcing", "free_running")]
     for config in configs:  # so that they begin when the page looks at them, however slow the browser is
-        trainings.store.pause(trainings.store.request(config), "a test")
+        trainings.asleep(config)
     training = visit("training", **SETTINGS)
     early = training.until(lambda: progress(training), "both lanes")
     assert min(early) < configs[0].steps

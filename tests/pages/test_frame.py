@@ -223,7 +223,7 @@ def test_the_strip_says_in_words_where_a_training_stands(store, monkeypatch):
     monkeypatch.setattr(session, "forecasts", lambda: {run_id: Forecast(3.2, 130.0)})
     run_id = store.request(preset("ibm", seed=51))
     at = visit(seed="51")
-    assert strip(at) == ["teacher forcing: waiting for a free worker, first point in about 3 s"]
+    assert strip(at) == ["teacher forcing: waiting for a free worker, next point in about 3 s"]
 
     lease = leased(store, run_id)
     leases.commit(store, lease, History(), "training")
@@ -246,7 +246,7 @@ def test_who_has_to_wait_long_is_offered_the_nearest_finished_run(store, monkeyp
     run_id = store.request(preset("ibm", size="small", seed=52))
     monkeypatch.setattr(session, "forecasts", lambda: {run_id: Forecast(70.0, 130.0)})
     at = visit(size="small", seed="52")
-    assert strip(at) == ["teacher forcing: waiting for a free worker, first point in about 70 s"]
+    assert strip(at) == ["teacher forcing: waiting for a free worker, next point in about 70 s"]
     at.button(key="run nearest").click().run()
     assert strip(at) == [f"teacher forcing: finished: trained {STEPS} steps"]
     shown = store.run(at.query_params["run"])

@@ -4,6 +4,7 @@ import pytest
 import sqlalchemy as sql
 from undisturbed import assert_undisturbed, tiny
 
+from decoder.runs import leases
 from decoder.runs.advance import Advancer
 from decoder.runs.database import StoreError
 from decoder.runs.store import open_store
@@ -144,6 +145,25 @@ def test_a_run_that_grows_beyond_the_quota_is_not_disturbed(store, let_time_pass
     assert_undisturbed(store, run_id)
 
 
+def test_a_run_that_somebody_looks_at_in_the_last_moment_stays(store, finished, let_time_pass, monkeypatch):
+    run_id = finished(0, viewer="ada")
+    let_time_pass(store, 100)
+    store.quota_bytes = 0
+    write = store.database.write
+    looked = []
+
+    def look_first():
+        if not looked:
+            looked.append("bob")
+            store.watch(run_id, "bob")  # it is chosen already, and not yet removed
+        return write()
+
+    monkeypatch.setattr(store.database, "write", look_first)
+    assert store.evict() > 0
+    assert held(store) == {run_id}
+    assert len(store.metrics(run_id)) == 2
+
+
 def test_the_quota_is_a_number_of_megabytes_in_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("DECODER_QUOTA_MB", "12.5")
     store = open_store(f"sqlite:///{tmp_path}/runs.db")
@@ -154,3 +174,35 @@ def test_the_quota_is_a_number_of_megabytes_in_the_environment(tmp_path, monkeyp
         StoreError, match="DECODER_QUOTA_MB is 'plenty': give a number of megabytes such as 2000"
     ):
         open_store(f"sqlite:///{tmp_path}/runs.db")
+
+
+def test_a_removed_run_that_is_asked_for_again_begins_anew_even_where_its_training_is_still_held(
+    store, let_time_pass
+):
+    advancer = Advancer(store)
+    run_id = store.request(tiny(seed=9), viewer="ada")
+    while store.run(run_id).step < 12:
+        advancer.advance(run_id, 0.0)
+    pause_unwatched_after(store, let_time_pass)
+    store.quota_bytes = 0
+    store.evict()
+    assert run_id not in held(store)
+    store.quota_bytes = 1e9
+    assert store.request(tiny(seed=9), viewer="bob") == run_id
+    while not advancer.advance(run_id, 0.02).done:
+        pass
+    assert_undisturbed(store, run_id)
+
+
+def test_a_fork_does_not_push_its_own_parent_out(store, finished, let_time_pass):
+    parent = finished(0, viewer="ada")
+    let_time_pass(store, 100)
+    store.quota_bytes = size(store, parent) - 1
+    with pytest.raises(StoreError, match="may hold"):
+        store.fork(parent, 1, learning_rate=1e-4)
+    assert held(store) == {parent}
+
+
+def pause_unwatched_after(store, let_time_pass):
+    let_time_pass(store, 100)
+    leases.pause_unwatched(store)

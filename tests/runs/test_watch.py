@@ -112,10 +112,12 @@ def test_a_private_run_is_paused_by_its_viewer_and_stays_so_under_her_eyes(store
     assert_undisturbed(store, run_id)
 
 
-def test_somebody_else_who_looks_lets_it_go_on(store):
+def test_looking_does_not_undo_a_pause_by_hand_and_anybody_may(store):
     run_id = store.request(tiny(), viewer="ada")
     store.pause(run_id, "ada")
-    store.watch(run_id, "bob")
+    store.watch(run_id, "bob")  # it may be Ada again, after a reload
+    assert (store.run(run_id).state, store.run(run_id).paused_by) == ("paused", "ada")
+    store.resume(run_id)
     assert (store.run(run_id).state, store.run(run_id).paused_by) == ("waiting", None)
 
 

@@ -181,11 +181,13 @@ def test_a_stopped_worker_loses_its_run_and_what_it_brings_back_later_is_thrown_
     finally:
         os.kill(pid, signal.SIGCONT)
     # It wakes up, trains its quantum to the end and wants to commit; then it works on as if nothing had been.
-    following = shared_store.request(heavy(batch_size=8, steps=5, seed=50))
-    until(lambda: row(shared_store, following).lease is not None and pid in training(shared_store))
+    # As many as there are workers, so that it gets one of them.
+    following = [shared_store.request(heavy(batch_size=8, steps=500, seed=seed)) for seed in (50, 51)]
+    until(lambda: pid in training(shared_store))
     assert dump(shared_store, run_id) == before
     assert_undisturbed(shared_store, run_id)
-    shared_store.pause(following, "ada")
+    for each in following:
+        shared_store.pause(each, "ada")
 
 
 @pytest.mark.usefixtures("workers")
@@ -208,7 +210,9 @@ def test_a_run_that_nobody_watches_any_more_is_paused_by_the_server_and_woken_by
 def test_two_servers_on_one_store_share_the_work_and_not_the_runs(shared_store, workers):
     with Workers(shared_store, count=1) as second:
         assert len({*workers.pids, *second.pids}) == 3
-        ids = [shared_store.request(tiny(seed=seed, steps=1500)) for seed in range(70, 73)]  # long: all get a turn
+        ids = [
+            shared_store.request(tiny(seed=seed, steps=1500)) for seed in range(70, 73)
+        ]  # long: all get a turn
         seen = set()
 
         def all_have_worked():
