@@ -35,8 +35,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(arguments.store or f"sqlite:///{folder}/runs.db")
         try:
-            well = workers(store, arguments.workers, arguments.seed)
-            well = servers(store, arguments.servers, arguments.seed) and well
+            well = not arguments.workers or workers(store, arguments.workers, arguments.seed)
+            well = (not arguments.servers or servers(store, arguments.servers, arguments.seed)) and well
         finally:
             store.close()
     sys.exit(not well)
