@@ -25,6 +25,7 @@ from decoder.training.presets import preset
 from pages.ui import session
 from pages.ui.headers import SecurityHeaders
 from pages.ui.player import stop_playing
+from pages.ui.visitor import NameVisitors
 
 SIDEBAR_PIXELS = 270
 ASSETS = Path(__file__).parent / "assets"
@@ -42,7 +43,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
     try:
         store = await asyncio.to_thread(open_store)
         store.pin(store.request(preset(session.FIRST_CORPUS)))
-        workers = engine(store, count=session.WORKERS)
+        workers = engine(store)
     except ValueError as error:
         print(f"The app cannot start: {error}", file=sys.stderr, flush=True)  # noqa: T201  # to who starts it
         os._exit(1)  # the server would print forty lines of its own around the sentence
@@ -88,7 +89,7 @@ def frame() -> None:
         session.refuse(error)
 
 
-app = st.App(__file__, lifespan=lifespan, middleware=[Middleware(SecurityHeaders)])
+app = st.App(__file__, lifespan=lifespan, middleware=[Middleware(SecurityHeaders), Middleware(NameVisitors)])
 
 if __name__ == "__main__":  # Streamlit runs this very file, under this name, for every visitor
     frame()

@@ -1,7 +1,8 @@
 """Curves of a training, growing towards the thin dashed lines that say how far any training can get.
 
-Pure functions: numbers in, an altair chart out. Everything that changes while a decoder trains is data in four named tables,
-"curves", "heads", "theory" and "hover"; the rest of the chart stays the same, so a page can redraw it twice a second.
+Pure functions: numbers in, a chart out. Everything that changes while a decoder trains is data in four named tables,
+"curves", "heads", "theory" and "hover"; the rest of the chart stays the same and is made once, because altair takes longer
+for it than a page has that is redrawn twice a second for every one of a class.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import math
 import textwrap
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import altair as alt
@@ -64,7 +67,43 @@ class _Plot(NamedTuple):
     write: Callable[[float], str]
     axis_format: str
     height: int
-    theme: style.Theme
+    appearance: style.Appearance
+
+    @property
+    def theme(self) -> style.Theme:
+        return style.THEMES[self.appearance]
+
+
+class _Lane(NamedTuple):
+    """What of a curve is the same at every redraw."""
+
+    name: str
+    meaning: style.Meaning
+
+
+@dataclass(frozen=True)
+class GrowingChart:
+    """A chart that is redrawn with other tables: `frame`, the rest of its specification, is shared and not to be changed."""
+
+    frame: dict[str, Any]
+    tables: dict[str, list[Row]]
+
+    def to_dict(self, *, validate: bool = True) -> dict[str, Any]:
+        """Return the Vega-Lite specification.
+
+        Raises:
+            SchemaValidationError: if it is wrong, and to be validated.
+        """
+        specification = self.frame | {"datasets": self.tables}
+        if validate:
+            alt.LayerChart.validate(specification)
+        return specification
+
+    @property
+    def chart(self) -> alt.LayerChart:
+        """The same as altair's own object, to be taken away as a file."""
+        chart: alt.LayerChart = alt.LayerChart.from_dict(self.to_dict(validate=False))
+        return chart
 
 
 def loss_curves(
@@ -78,7 +117,7 @@ def loss_curves(
     top: float | None = None,
     height: int = 240,
     appearance: style.Appearance = "light",
-) -> alt.LayerChart:
+) -> GrowingChart:
     """Losses over the updates of a training, from 0 to `planned_steps`.
 
     Args:
@@ -101,10 +140,10 @@ def loss_curves(
         y_title=y_title,
         top=top or _stable_top(curves, theory),
         falling=True,
-        write="{:.3f}".format,
+        write=_loss_words,
         axis_format="~g",
         height=height,
-        theme=style.THEMES[appearance],
+        appearance=appearance,
     )
     return _chart(plot, curves, theory, description)
 
@@ -119,7 +158,7 @@ def share_curves(
     y_title: str = "valid sentences",
     height: int = 240,
     appearance: style.Appearance = "light",
-) -> alt.LayerChart:
+) -> GrowingChart:
     """Shares (0 to 1) over the updates of a training, on an axis from 0 to 100 %; the rest as in `loss_curves`."""
     plot = _Plot(
         planned_steps=planned_steps,
@@ -130,7 +169,7 @@ def share_curves(
         write=percent,
         axis_format=".0%",
         height=height,
-        theme=style.THEMES[appearance],
+        appearance=appearance,
     )
     return _chart(plot, curves, theory, description)
 
@@ -142,9 +181,13 @@ def _stable_top(curves: Sequence[Curve], theory: Sequence[TheoryLine]) -> float:
     return max(math.ceil(2 * highest) / 2, 0.5)
 
 
+def _loss_words(loss: float) -> str:
+    return f"{loss:.3f}"
+
+
 def _chart(
     plot: _Plot, curves: Sequence[Curve], theory: Sequence[TheoryLine], description: str
-) -> alt.LayerChart:
+) -> GrowingChart:
     if plot.planned_steps < 1:
         raise ValueError(f"planned_steps is {plot.planned_steps}: plan at least 1 update")
     drawn = [_thinned(curve, plot.planned_steps) for curve in curves]
@@ -152,25 +195,41 @@ def _chart(
     formulas = [_shapes(line.formula, 1) for line in theory]
     feet = {shape: _foot(plot, theory, formulas, shape) for shape in _BREAKS}
     margins = {shape: _margin(names, shape) for shape in _BREAKS}
-    x, y = _axes(plot, margins, feet)
-    rules, texts = _theory_layers(x, y, plot.theme)
-    return alt.LayerChart(
-        layer=[rules, *_curve_layers(curves, x, y, plot), *texts, _hover_layer(curves, x, plot)],
-        datasets={
+    lanes = tuple(_Lane(curve.name, curve.meaning) for curve in curves)
+    return GrowingChart(
+        _frame(plot, lanes, tuple(margins.items()), tuple(feet.items()), description),
+        {
             "curves": [row for index, curve in enumerate(drawn) for row in _curve_rows(index, curve)],
             "heads": _head_rows(plot, drawn, names, feet),
             "theory": _theory_rows(plot, theory, formulas, feet),
             "hover": _hover_rows(plot, drawn),
         },
+    )
+
+
+# ---- layers: the same for every redraw ----
+
+
+@lru_cache(maxsize=128)
+def _frame(
+    plot: _Plot,
+    lanes: tuple[_Lane, ...],
+    margins: tuple[tuple[str, float], ...],
+    feet: tuple[tuple[str, float], ...],
+    description: str,
+) -> dict[str, Any]:
+    x, y = _axes(plot, dict(margins), dict(feet))
+    rules, texts = _theory_layers(x, y, plot.theme)
+    chart = alt.LayerChart(
+        layer=[rules, *_curve_layers(lanes, x, y, plot), *texts, _hover_layer(lanes, x, plot)],
         description=description,
         width="container",
         height=plot.height,
         autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
         padding={"left": 2, "top": 6, "right": 2, "bottom": 2},
     )
-
-
-# ---- layers: the same for every redraw ----
+    specification: dict[str, Any] = chart.to_dict(validate=False)
+    return specification
 
 
 def _axes(plot: _Plot, margins: dict[str, float], feet: dict[str, float]) -> tuple[alt.X, alt.Y]:
@@ -193,7 +252,7 @@ def _axes(plot: _Plot, margins: dict[str, float], feet: dict[str, float]) -> tup
     return x, y
 
 
-def _curve_layers(curves: Sequence[Curve], x: alt.X, y: alt.Y, plot: _Plot) -> tuple[alt.Chart, ...]:
+def _curve_layers(curves: Sequence[_Lane], x: alt.X, y: alt.Y, plot: _Plot) -> tuple[alt.Chart, ...]:
     order, measured = list(range(len(curves))), [False, True]
     colors = [style.COLORS[curve.meaning] for curve in curves]
     dashes = [[*style.DASHES.get(curve.meaning, ())] or [1, 0] for curve in curves]
@@ -243,7 +302,7 @@ def _theory_layers(x: alt.X, y: alt.Y, theme: style.Theme) -> tuple[alt.Chart, t
     return rules, (halo.encode(x=end, y=y), _text(table, align="right", color=theme.text).encode(x=end, y=y))
 
 
-def _hover_layer(curves: Sequence[Curve], x: alt.X, plot: _Plot) -> alt.Chart:
+def _hover_layer(curves: Sequence[_Lane], x: alt.X, plot: _Plot) -> alt.Chart:
     """A rule at the update nearest to the pointer, and what every curve said there."""
     nearest = alt.selection_point(
         name="nearest", fields=["step"], nearest=True, on="pointermove", clear="pointerout", empty=False
@@ -409,6 +468,7 @@ def _shapes(text: str, kind: int) -> Row:
     return {shape: _broken(text, most[kind]) for shape, most in _BREAKS.items()}
 
 
+@lru_cache(maxsize=1024)
 def _broken(text: str, most: int) -> str:
     """`text` in as few lines of at most so many letters as it needs, all about equally long; words stay whole."""
     lines = textwrap.wrap(text, most, break_long_words=False, break_on_hyphens=False)

@@ -24,7 +24,7 @@ from decoder.training.evaluation import evaluate
 from decoder.training.trainer import Trainer, TrainingDivergedError
 
 HELD_RUNS = 16
-CHECKPOINT_SHARE = 0.05
+CHECKPOINT_SHARE = 0.025
 """Of the time spent training at most this much goes into checkpoints: they are as rare as they are dear."""
 
 CHECKPOINT_BYTES_PER_SECOND = 3e8  # a first guess, until one has been written
@@ -118,8 +118,8 @@ class Advancer:
 class _Training:
     """A live trainer, and what of it is worth keeping.
 
-    An evaluation takes as long as dozens of updates. So it waits, as `owed`, for the next quantum: the
-    updates before it are committed first, and a new run's first point is seen at once.
+    An evaluation takes as long as dozens of updates. So the one that a quantum has no time left for waits, as
+    `owed`, for the next; and so does the first of a run, so that its first point is seen at once.
     """
 
     def __init__(self, store: Store, run_id: str) -> None:
@@ -169,9 +169,9 @@ class _Training:
         return kept
 
     def advance(self, quantum_seconds: float, history: History, *, update_first: bool = False) -> None:
-        """Add one quantum to the history: evaluations owed, then updates, until the time is over or one is owed.
+        """Add one quantum to the history: evaluations and updates in turns, until the time is over.
 
-        With `update_first` what is owed waits for another quantum: the shortest piece of progress comes first.
+        With `update_first` all that is owed waits for another quantum: the shortest piece of progress comes first.
         """
         began = time.perf_counter()
         try:
@@ -184,8 +184,11 @@ class _Training:
                     history.updates.append(update)
                     if update.step in self._snapshot_steps:
                         self._take_snapshot(history)
-                if self._owed or time.perf_counter() - began >= quantum_seconds:
+                if time.perf_counter() - began >= quantum_seconds:
                     break
+                if self._owed and (update_first or 0 in history.snapshots):
+                    break
+                self._evaluate_owed(history)
         finally:
             self._seconds += time.perf_counter() - began
 

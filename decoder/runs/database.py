@@ -60,6 +60,13 @@ class Database:
         """Its address as a person may see it, without a password."""
         return str(self.url.database) if self._is_file else self.url.render_as_string()
 
+    @property
+    def now(self) -> sql.ColumnElement[float]:
+        """Seconds since 1970 by the clock that all who share the database have in common."""
+        if self._is_file:  # then they are on one machine
+            return sql.literal(time.time())
+        return sql.cast(sql.extract("epoch", sql.func.clock_timestamp()), sql.Float)
+
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
         self._engine.dispose()
@@ -83,9 +90,9 @@ class Database:
 
     def insert_new(self, connection: sql.Connection, table: sql.Table, row: dict[str, Any]) -> bool:
         """Insert a row and return True; False if it is there already, and then it stays as it is."""
-        insert = (sqlite if self._is_file else postgresql).insert(table)
+        insert = (sqlite if self._is_file else postgresql).insert(table).values(row)
         counted = {"preserve_rowcount": True}  # without it PostgreSQL's count of inserted rows is thrown away
-        done = connection.execute(insert.on_conflict_do_nothing(), row, execution_options=counted)
+        done = connection.execute(insert.on_conflict_do_nothing(), execution_options=counted)
         return done.rowcount > 0
 
     def _open(self) -> None:

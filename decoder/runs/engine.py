@@ -9,15 +9,23 @@ from decoder.runs.store import Store
 from decoder.runs.workers import Workers
 
 
-def engine(store: Store, count: int) -> Workers | Cluster:
+def engine(store: Store) -> Workers | Cluster:
     """Return what trains the runs of the store for as long as its `with` block lasts.
 
     Args:
         store: where the runs are.
-        count: of processes on this machine; a cluster has as many workers as were started for it.
 
     Raises:
         ValueError: if DECODER_ENGINE is no address of a scheduler, or of one that must not or cannot be used.
     """
-    address = os.environ.get("DECODER_ENGINE", "")
-    return Cluster(store, address) if address else Workers(store, count=count)
+    address = _cluster()
+    return Cluster(store, address) if address else Workers(store, count=own_workers())
+
+
+def own_workers() -> int:
+    """Return how many processes of this machine the engine keeps: one per core, or none beside a cluster."""
+    return 0 if _cluster() else os.cpu_count() or 1
+
+
+def _cluster() -> str:
+    return os.environ.get("DECODER_ENGINE", "")

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -26,7 +27,9 @@ from decoder.runs.tables import CHECKPOINTS, EVALUATIONS, METRICS, RUNS, SNAPSHO
 
 LEASE_SECONDS = 10.0
 MOST_DEATHS = 3
-METRICS_ROW_BYTES = 200
+METRICS_ROW_BYTES = 120
+"""Of one update, beside its losses per position."""
+
 RUNNABLE = ("waiting", "training")
 
 
@@ -48,27 +51,34 @@ class Lease(NamedTuple):
     deaths: int
 
 
+@cache
+def machine() -> str:
+    """Return what tells this machine, or container, from all others: within it a process id means one process."""
+    try:
+        booted = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{booted}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # not Linux: there is no container that shares the name
+        return f"{socket.gethostname()}/{uuid.getnode():x}"
+
+
 def worker_name() -> str:
     """Return what tells this process from all others, on any machine and also later."""
-    return f"{socket.gethostname()}|{os.getpid()}|{psutil.Process().create_time():.2f}"
+    return f"{machine()}|{os.getpid()}|{psutil.Process().create_time():.2f}"
 
 
 def take(store: Store, run_id: str) -> Lease | None:
     """Take the lease of a run; None if another worker has it, or nothing is left to train."""
     token = uuid.uuid4().hex
-    free = sql.update(RUNS).where(RUNS.c.id == run_id, RUNS.c.state.in_(RUNNABLE), RUNS.c.lease.is_(None))
+    until = store.database.now + LEASE_SECONDS
+    take_free = (
+        sql.update(RUNS)
+        .where(RUNS.c.id == run_id, RUNS.c.state.in_(RUNNABLE), RUNS.c.lease.is_(None))
+        .values(lease=token, lease_until=until, worker=worker_name(), state="training")
+        .returning(RUNS.c.step, RUNS.c.checkpoint_step, RUNS.c.deaths)
+    )
     with store.database.write() as connection:
-        taken = connection.execute(
-            free.values(
-                lease=token, lease_until=time.time() + LEASE_SECONDS, worker=worker_name(), state="training"
-            )
-        )
-        if not taken.rowcount:
-            return None
-        row = connection.execute(
-            sql.select(RUNS.c.step, RUNS.c.checkpoint_step, RUNS.c.deaths).where(RUNS.c.id == run_id)
-        ).one()
-    return Lease(run_id, token, row.step, row.checkpoint_step, row.deaths)
+        row = connection.execute(take_free).first()
+    return None if row is None else Lease(run_id, token, row.step, row.checkpoint_step, row.deaths)
 
 
 @contextmanager
@@ -81,7 +91,7 @@ def kept_alive(store: Store, lease: Lease) -> Iterator[None]:
             own = sql.update(RUNS).where(RUNS.c.id == lease.run_id, RUNS.c.lease == lease.token)
             # A store that is busy or full now may take it in a moment; else the commit finds out.
             with suppress(StoreError), store.database.write() as connection:
-                connection.execute(own.values(lease_until=time.time() + LEASE_SECONDS))
+                connection.execute(own.values(lease_until=store.database.now + LEASE_SECONDS))
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)
     thread.start()
@@ -110,12 +120,12 @@ def commit(
     # A replay starts behind the row; a visitor may have paused the run meanwhile.
     furthest = sql.case((RUNS.c.step > history.last_step, RUNS.c.step), else_=history.last_step)
     paused = sql.and_(RUNS.c.state == "paused", sql.literal(state) == "training")
-    values = {
+    values: dict[str, object] = {
         "state": sql.case((paused, RUNS.c.state), else_=state),
         "step": furthest,
         "error": error,
         "quanta": RUNS.c.quanta + 1,
-        "advanced": time.time(),
+        "advanced": store.database.now,
         "lease": None,
         "lease_until": None,
     }
@@ -135,7 +145,7 @@ def commit(
             return False
         for table, rows in tables.items():
             store.database.upsert(connection, table, [{"run_id": lease.run_id, **row} for row in rows])
-        if tables[SNAPSHOTS] or tables[CHECKPOINTS]:
+        if tables[SNAPSHOTS] or (history.checkpoint is not None and lease.checkpoint_step is None):
             mine = sql.update(RUNS).where(RUNS.c.id == lease.run_id)
             connection.execute(mine.values(bytes=_bytes_of_run()))
     return True
@@ -159,20 +169,21 @@ def give_back(store: Store, lease: Lease) -> None:
 
 def bury_dead(store: Store) -> None:
     """Free the runs whose workers are dead or too late; fail a run that has cost three workers without progress."""
-    leased = sql.select(RUNS.c.id, RUNS.c.lease, RUNS.c.lease_until, RUNS.c.worker).where(
+    late = (RUNS.c.lease_until < store.database.now).label("late")
+    leased = sql.select(RUNS.c.lease, RUNS.c.lease_until, RUNS.c.worker, late).where(
         RUNS.c.lease.is_not(None)
     )
     with store.database.read() as connection:
         rows = connection.execute(leased).all()
     for row in rows:
-        if row.lease_until < time.time() or _is_dead(row.worker):
+        if row.late or _is_dead(row.worker):
             # Renewed since it was read: then its worker lives after all.
             _free(store, sql.and_(RUNS.c.lease == row.lease, RUNS.c.lease_until == row.lease_until), deaths=1)
 
 
 def release(store: Store, pids: tuple[int, ...]) -> None:
     """Free the runs of this machine's workers that were stopped on purpose: that is no death."""
-    prefix = [f"{socket.gethostname()}|{pid}|" for pid in pids]
+    prefix = [f"{machine()}|{pid}|" for pid in pids]
     mine = [RUNS.c.worker.startswith(start, autoescape=True) for start in prefix]
     held = sql.or_(RUNS.c.lease.is_not(None), RUNS.c.state == "training")  # the latter between two quanta
     _free(store, sql.and_(held, sql.or_(sql.false(), *mine)), deaths=0)
@@ -180,7 +191,7 @@ def release(store: Store, pids: tuple[int, ...]) -> None:
 
 def pause_unwatched(store: Store) -> None:
     """Pause the runs that somebody once looked at, and nobody any more."""
-    unwatched = sql.and_(RUNS.c.state.in_(RUNNABLE), RUNS.c.viewed < time.time() - WATCHED_SECONDS)
+    unwatched = sql.and_(RUNS.c.state.in_(RUNNABLE), RUNS.c.viewed < store.database.now - WATCHED_SECONDS)
     with store.database.read() as connection:  # looking takes no lock, and there is seldom something to do
         found = connection.scalar(sql.select(RUNS.c.id).where(unwatched).limit(1))
     if found is not None:
@@ -210,8 +221,8 @@ def _free(store: Store, which: sql.ColumnElement[bool], deaths: int) -> None:
 
 def _is_dead(worker: str) -> bool:
     """Whether a worker of this machine is gone; of another machine's nothing is known but its lease."""
-    host, pid, created = worker.rsplit("|", 2)
-    if host != socket.gethostname():
+    place, pid, created = worker.rsplit("|", 2)
+    if place != machine():
         return False
     try:
         process = psutil.Process(int(pid))
@@ -227,8 +238,9 @@ def _checkpoint_row(kept: Checkpoint) -> dict[str, object]:
 def _bytes_of_run() -> sql.ColumnElement[int]:
     """What a run takes in the store, near enough for the quota."""
 
-    def files(table: sql.Table) -> sql.ScalarSelect[int]:
-        total = sql.func.coalesce(sql.func.sum(sql.func.length(table.c.file)), 0)
-        return sql.select(total).where(table.c.run_id == RUNS.c.id).scalar_subquery()
+    def total(column: sql.Column[bytes], beside: int = 0) -> sql.ScalarSelect[int]:
+        taken = sql.func.coalesce(sql.func.sum(sql.func.length(column) + beside), 0)
+        return sql.select(taken).where(column.table.c.run_id == RUNS.c.id).scalar_subquery()
 
-    return files(SNAPSHOTS) + files(CHECKPOINTS) + METRICS_ROW_BYTES * RUNS.c.step
+    losses = total(METRICS.c.loss_per_position, METRICS_ROW_BYTES)
+    return total(SNAPSHOTS.c.file) + total(CHECKPOINTS.c.file) + losses

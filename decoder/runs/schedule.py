@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 import heapq
-import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
 from decoder.runs.leases import RUNNABLE, worker_name
-from decoder.runs.store import WATCHED_SECONDS, Store
+from decoder.runs.store import LOOKING_SECONDS, WATCHED_SECONDS, Store
 from decoder.runs.tables import RUNS, VIEWS
 
 QUANTUM_SECONDS = 0.25
@@ -37,21 +37,23 @@ class Candidate(NamedTuple):
 
     Attributes:
         run_id: the run.
-        viewers: who looks at it; {""} for a run that nobody has ever looked at.
+        viewers: who has looked at it lately, and whether they still do; {"": True} for one that nobody has ever looked at.
         remaining_seconds: of training, until its end.
         quanta: that it has had.
         advanced: when it had the last one, any clock.
         created: when it was asked for, the same clock.
         free: whether it may be taken now; else a worker has it.
+        worker: who has it, or had it last.
     """
 
     run_id: str
-    viewers: frozenset[str]
+    viewers: Mapping[str, bool]
     remaining_seconds: float
     quanta: int
     advanced: float
     created: float
     free: bool = True
+    worker: str | None = None
 
 
 class Forecast(NamedTuple):
@@ -69,34 +71,37 @@ def choose(candidates: Sequence[Candidate], turn: int) -> Candidate | None:
     3. Else the run with the highest watchers / remaining seconds. A viewer counts as a whole for one run and
        as a part of her for each of several: nobody gets more by asking for more.
 
+    Runs above a viewer's `MOST_ACTIVE` have their turn only where a worker would otherwise have nothing to do.
+
     Args:
         candidates: all runs that are not at their end, also those that workers have now.
         turn: a counter.
     """
     load = shares(candidates)
-    free = [run for run in candidates if run.free and run.run_id in load]
+    free = [run for run in candidates if run.free]
     if not free:
         return None
+    free = [run for run in free if run.run_id in load] or free
     new = [run for run in free if not run.quanta]
     if new:
         return min(new, key=lambda run: (run.created, run.run_id))
     if turn % ROUND_ROBIN_EVERY == ROUND_ROBIN_EVERY - 1:
         return min(free, key=lambda run: (run.advanced, run.run_id))
-    return max(free, key=lambda run: (load[run.run_id] / max(run.remaining_seconds, 1e-3), run.run_id))
+    return max(free, key=lambda run: (load.get(run.run_id, 1) / max(run.remaining_seconds, 1e-3), run.run_id))
 
 
 def shares(candidates: Iterable[Candidate]) -> dict[str, float]:
     """Return the runs that may share the workers now, with the number of viewers that each is for.
 
-    Of a viewer's runs only the `MOST_ACTIVE` that were asked for first are active.
+    Of a viewer's runs only `MOST_ACTIVE` are active: those that are looked at now, then those asked for first.
     """
-    per_viewer: dict[str, list[Candidate]] = {}
+    per_viewer: dict[str, list[tuple[bool, Candidate]]] = {}
     for run in sorted(candidates, key=lambda run: (run.created, run.run_id)):
-        for viewer in run.viewers:
-            per_viewer.setdefault(viewer, []).append(run)
+        for viewer, looks in run.viewers.items():
+            per_viewer.setdefault(viewer, []).append((not looks, run))
     load: Counter[str] = Counter()
     for runs in per_viewer.values():
-        active = runs[:MOST_ACTIVE]
+        active = [run for _, run in sorted(runs, key=itemgetter(0))[:MOST_ACTIVE]]
         for run in active:
             load[run.run_id] += 1 / len(active)  # type: ignore[assignment]  # a Counter may hold fractions
     return dict(load)
@@ -133,28 +138,30 @@ def play(
 
 def candidates(store: Store) -> list[Candidate]:
     """Return the runs that are not at their end, as this worker sees them."""
-    now, me = time.time(), worker_name()
+    now, me = store.database.now, worker_name()
     columns = (
-        RUNS.c.id, RUNS.c.quanta, RUNS.c.step, RUNS.c.steps, RUNS.c.step_seconds, RUNS.c.created,
-        RUNS.c.advanced, RUNS.c.worker, RUNS.c.lease, RUNS.c.fork_step, RUNS.c.checkpoint_step,
+        RUNS.c.id, RUNS.c.quanta, RUNS.c.step, RUNS.c.steps, RUNS.c.step_seconds, RUNS.c.created, RUNS.c.advanced,
+        RUNS.c.worker, RUNS.c.lease, RUNS.c.fork_step, RUNS.c.checkpoint_step,
+        (RUNS.c.advanced < now - HAND_OVER_SECONDS).label("left"),
     )  # fmt: skip
-    looks = sql.select(VIEWS.c.run_id, VIEWS.c.viewer).where(VIEWS.c.seen > now - WATCHED_SECONDS)
+    looks_now = (VIEWS.c.seen > now - LOOKING_SECONDS).label("looks_now")
+    looks = sql.select(VIEWS.c.run_id, VIEWS.c.viewer, looks_now).where(VIEWS.c.seen > now - WATCHED_SECONDS)
     with store.database.read() as connection:
         rows = connection.execute(sql.select(*columns).where(RUNS.c.state.in_(RUNNABLE))).all()
         seen = connection.execute(looks).all() if rows else []
-    viewers: dict[str, set[str]] = {}
-    for run_id, viewer in seen:
-        viewers.setdefault(run_id, set()).add(viewer)
+    viewers: dict[str, dict[str, bool]] = {}
+    for run_id, viewer, still in seen:
+        viewers.setdefault(run_id, {})[viewer] = bool(still)
     return [
         Candidate(
             row.id,
-            frozenset(viewers.get(row.id, {NOBODY})),
+            viewers.get(row.id, {NOBODY: True}),
             max(row.steps - _trained(row), 1) * row.step_seconds,
             row.quanta,
             row.advanced,
             row.created,
-            free=row.lease is None
-            and (not row.quanta or row.worker == me or row.advanced < now - HAND_OVER_SECONDS),
+            free=row.lease is None and bool(not row.quanta or row.worker == me or row.left),
+            worker=row.worker,
         )
         for row in rows
     ]
@@ -171,7 +178,13 @@ def next_run(store: Store, turn: int) -> Candidate | None:
 
 
 def forecast(store: Store, workers: int) -> dict[str, Forecast]:
-    """Return for every run that is not at its end when its next point and its end are to be expected."""
+    """Return for every run that is not at its end when its next point and its end are to be expected.
+
+    Args:
+        store: where the runs are.
+        workers: how many there are at least; those that are seen to work count, on whatever machine they are.
+    """
     found = candidates(store)
     total = sum(run.remaining_seconds for run in found)
-    return play(found, workers, quantum=max(QUANTUM_SECONDS, total / FORECAST_QUANTA))
+    at_work = {run.worker for run in found if not run.free}
+    return play(found, max(workers, len(at_work)), quantum=max(QUANTUM_SECONDS, total / FORECAST_QUANTA))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -91,6 +90,9 @@ class Store:
         self.quota_bytes = _quota()
         self.database = Database(url)
         self.lineage = lru_cache(maxsize=1024)(self._read_lineage)  # what was asked for never changes
+        self._select = lru_cache(maxsize=1024)(
+            self._make_select
+        )  # to put one together takes as long as to read it
 
     @property
     def url(self) -> str:
@@ -121,7 +123,7 @@ class Store:
             _check_trainable(config)
             self._check_room()
             with self.database.write() as connection:
-                self.database.insert_new(connection, RUNS, _new_row(run_id, config))
+                self.database.insert_new(connection, RUNS, self._new_row(run_id, config))
         if viewer:
             self.watch(run_id, viewer)
         return run_id
@@ -162,17 +164,18 @@ class Store:
             if not self._knows(fork_id):
                 _check_trainable(config)
                 self._check_room(keep=parent.run_id)
-                self._insert_fork(_new_row(fork_id, config, parent.run_id, step))
+                self._insert_fork(self._new_row(fork_id, config, parent.run_id, step))
         if viewer:
             self.watch(fork_id, viewer)
         return fork_id
 
     def watch(self, run_id: str, viewer: str) -> None:
         """Note that a viewer looks at a run now; a run that was paused because nobody looked goes on."""
-        now = time.time()
         mine = RUNS.c.id == run_id
+        look = sql.update(RUNS).where(mine).values(viewed=self.database.now).returning(RUNS.c.viewed)
         with self.database.write() as connection:
-            if not connection.execute(sql.update(RUNS).where(mine).values(viewed=now)).rowcount:
+            now = connection.scalar(look)
+            if now is None:
                 raise _unknown(run_id)
             resumed = sql.update(RUNS).where(mine, RUNS.c.state == "paused", RUNS.c.paused_by.is_(None))
             connection.execute(resumed.values(state="waiting"))
@@ -181,7 +184,7 @@ class Store:
     def watchers(self, run_id: str) -> frozenset[str]:
         """Return who looks at the run now."""
         recent = sql.select(VIEWS.c.viewer).where(
-            VIEWS.c.run_id == run_id, VIEWS.c.seen > time.time() - LOOKING_SECONDS
+            VIEWS.c.run_id == run_id, VIEWS.c.seen > self.database.now - LOOKING_SECONDS
         )
         with self.database.read() as connection:
             return frozenset(connection.scalars(recent))
@@ -236,17 +239,17 @@ class Store:
 
     def metrics(self, run_id: str, after: int = 0) -> list[MetricsRow]:
         """Return the updates with a step above `after`, in order; of a fork, its parent's come first."""
-        return [MetricsRow.read(row) for row in self._read(run_id, METRICS, sql.select(METRICS), after)]
+        return [MetricsRow.read(row) for row in self._read(run_id, METRICS, after)]
 
     def evaluations(self, run_id: str, after: int = -1) -> list[EvaluationRow]:
         """Return the evaluations with a step above `after`, in order; step 0 is the untrained decoder."""
-        rows = self._read(run_id, EVALUATIONS, sql.select(EVALUATIONS), after)
+        rows = self._read(run_id, EVALUATIONS, after)
         # What its parent owed at the fork, a fork evaluates itself: the same numbers, maybe twice.
         return [EvaluationRow.read(row) for row in {row.step: row for row in rows}.values()]
 
     def snapshots(self, run_id: str) -> tuple[int, ...]:
         """Return the steps whose weights are kept, in order."""
-        return tuple(row.step for row in self._read(run_id, SNAPSHOTS, sql.select(SNAPSHOTS.c.step)))
+        return tuple(row.step for row in self._read(run_id, SNAPSHOTS))
 
     def weights(self, run_id: str, step: int | None = None) -> dict[str, Tensor]:
         """Return the weights at the last snapshot at or before `step`; None: the last state there is.
@@ -281,6 +284,26 @@ class Store:
         with self.database.read() as connection:
             return connection.scalar(sql.select(RUNS.c.id).where(RUNS.c.id == run_id)) is not None
 
+    def _new_row(
+        self, run_id: str, config: TrainConfig, parent: str | None = None, step: int = 0
+    ) -> dict[str, Any]:
+        return {
+            "id": run_id,
+            "config": config.to_json(),
+            "parent": parent,
+            "fork_step": step if parent else None,
+            "state": "waiting",
+            "step": step,
+            "pinned": False,
+            "bytes": 0,
+            "created": self.database.now,
+            "quanta": 0,
+            "advanced": self.database.now,
+            "step_seconds": config.estimated_step_seconds,
+            "steps": config.steps,
+            "deaths": 0,
+        }
+
     def _insert_fork(self, row: dict[str, Any]) -> None:
         """Insert a fork, and with it the parent's last state if that is not beyond the fork."""
         states = sql.select(sql.literal(row["id"]), *CHECKPOINTS.c[1:]).where(
@@ -307,17 +330,22 @@ class Store:
         own = Segment(run_id, TrainConfig.from_json(row.config), row.fork_step or 0)
         return (*self.lineage(row.parent), own) if row.parent else (own,)
 
-    def _read(self, run_id: str, table: sql.Table, rows: sql.Select[Any], after: int = -1) -> list[Any]:
+    def _read(self, run_id: str, table: sql.Table, after: int = -1) -> list[Any]:
         """Return the rows of a run with a step above `after`: its own, and before its fork its ancestors'."""
+        with self.database.read() as connection:
+            return list(connection.execute(self._select(run_id, table), {"after": after}))
+
+    def _make_select(self, run_id: str, table: sql.Table) -> sql.Select[Any]:
         lineage = self.lineage(run_id)
         ends = [segment.start for segment in lineage[1:]] + [None]
         parts = []
         for segment, end in zip(lineage, ends, strict=True):
-            start = after if table is EVALUATIONS else max(after, segment.start or -1)
-            part = sql.and_(table.c.run_id == segment.run_id, table.c.step > start)
+            part = sql.and_(table.c.run_id == segment.run_id, table.c.step > sql.bindparam("after"))
+            if segment.start and table is not EVALUATIONS:
+                part = sql.and_(part, table.c.step > segment.start)
             parts.append(part if end is None else sql.and_(part, table.c.step <= end))
-        with self.database.read() as connection:
-            return list(connection.execute(rows.where(sql.or_(*parts)).order_by(table.c.step)))
+        columns = [SNAPSHOTS.c.step] if table is SNAPSHOTS else [*table.c]
+        return sql.select(*columns).where(sql.or_(*parts)).order_by(table.c.step)
 
     def _weights(self, run_id: str, step: int | None) -> tuple[TrainConfig, int, dict[str, Tensor]]:
         """Return weights, the step they are from, and the configuration that they were trained with then."""
@@ -384,7 +412,7 @@ class Store:
             RUNS.c.pinned.is_(False),
             RUNS.c.lease.is_(None),
             RUNS.c.state.in_(("paused", "finished", "failed")),
-            looked < time.time() - WATCHED_SECONDS,
+            looked < self.database.now - WATCHED_SECONDS,
             ~sql.exists().where(child.c.parent == RUNS.c.id),
         )
         with self.database.read() as connection:
@@ -400,6 +428,7 @@ class Store:
                 connection.execute(sql.delete(table).where(table.c.run_id == run_id))
             connection.execute(sql.delete(RUNS).where(RUNS.c.id == run_id))
         self.lineage.cache_clear()
+        self._select.cache_clear()
         return True
 
 
@@ -429,26 +458,6 @@ def _quota() -> float:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(f"{CODE_VERSION}/{text}".encode(), digest_size=10).hexdigest()
-
-
-def _new_row(run_id: str, config: TrainConfig, parent: str | None = None, step: int = 0) -> dict[str, Any]:
-    now = time.time()
-    return {
-        "id": run_id,
-        "config": config.to_json(),
-        "parent": parent,
-        "fork_step": step if parent else None,
-        "state": "waiting",
-        "step": step,
-        "pinned": False,
-        "bytes": 0,
-        "created": now,
-        "quanta": 0,
-        "advanced": now,
-        "step_seconds": config.estimated_step_seconds,
-        "steps": config.steps,
-        "deaths": 0,
-    }
 
 
 def _changed(config: TrainConfig, changes: Mapping[str, Any], step: int) -> TrainConfig:

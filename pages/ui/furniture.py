@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
+from decoder.figures.curves import GrowingChart
 from decoder.runs import StoreError, UnknownRunError
 from pages.ui import session
 from pages.ui.session import Exploration
@@ -38,7 +39,7 @@ def show_code(*functions: Callable[..., Any] | type) -> None:
             st.code(inspect.getsource(inspect.unwrap(function)), language="python")
 
 
-def chart(figure: alt.LayerChart, *, key: str) -> None:
+def chart(figure: alt.LayerChart | GrowingChart, *, key: str) -> None:
     """Draw an altair figure.
 
     Not through st.altair_chart: it would check the figure against the whole grammar of Vega-Lite at every redraw,

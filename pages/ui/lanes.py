@@ -67,9 +67,9 @@ class _History(NamedTuple):
 
     @classmethod
     def read(cls, lane: Exploration, *, seconds: bool) -> _History:
-        metrics = session.store().metrics(lane.run_id)
+        metrics, evaluations = session.history(lane.run_id)
         places = {0: 0.0} | {row.step: row.seconds if seconds else row.step for row in metrics}
-        tests = [row for row in session.store().evaluations(lane.run_id) if row.step in places]
+        tests = [row for row in evaluations if row.step in places]
         return cls(lane, [row.loss for row in metrics], tests, places)
 
 

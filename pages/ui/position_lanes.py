@@ -21,6 +21,7 @@ from decoder.training.presets import preset
 from pages.ui import aids, furniture, lanes, session
 from pages.ui.session import Exploration
 from pages.ui.vectors import Vector, vectors
+from pages.ui.visitor import viewer
 
 CORPUS = "reverse"
 KINDS: tuple[Positions, ...] = get_args(Positions)
@@ -32,7 +33,7 @@ def explore(seed: int) -> list[Exploration]:
     """Have the three trainings done if nobody has yet, and return them."""
     try:
         configs = [preset(CORPUS, positions=kind, seed=seed) for kind in KINDS]
-        runs = [session.store().request(config, session.viewer()) for config in configs]
+        runs = [session.store().request(config, viewer()) for config in configs]
         session.look(runs)
     except ValueError as error:
         session.refuse(error)

@@ -5,9 +5,9 @@ Session state holds ids and small settings only; whatever is worth keeping is in
 
 from __future__ import annotations
 
-import os
+import math
+import threading
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, NoReturn, cast, get_args
@@ -21,6 +21,7 @@ from decoder.language import clean
 from decoder.runs import (
     EvaluationRow,
     Forecast,
+    MetricsRow,
     Run,
     Segment,
     Store,
@@ -29,7 +30,10 @@ from decoder.runs import (
     schedule,
     snapshot_steps,
 )
+from decoder.runs.engine import own_workers
+from decoder.runs.store import WATCHED_SECONDS
 from decoder.training.presets import Size, preset
+from pages.ui.visitor import viewer
 
 Lane = Mode | Literal["no_mask"]  # what a lane of the training page can be
 OWN_TEXT = "text"
@@ -48,10 +52,10 @@ SIZES: tuple[Size, ...] = get_args(Size)
 LEVELS = {"word": "words", "char": "characters", "bpe": "byte pairs"}
 FIRST_USEFUL_STEP = 20
 FIRST_CORPUS = "ibm"
-WORKERS = os.cpu_count() or 1
 MAX_SEED = 9_999
 HEARTBEAT_SECONDS = 5.0
 FORECAST_SECONDS = 2.0
+HISTORY_SECONDS = 0.2
 MOST_STRANGE_SHARE = 0.05  # of an upload's characters; above it is no text
 
 
@@ -277,11 +281,6 @@ def show_instead(slot: str, run_id: str) -> None:
     st.session_state[f"{slot} shown"] = shown._replace(run_id=run_id)
 
 
-def viewer() -> str:
-    """Return who looks: a name for this tab that says nothing about the person."""
-    return str(st.session_state.setdefault("viewer", uuid.uuid4().hex))
-
-
 def look(run_ids: Sequence[str]) -> None:
     """Tell the store now and then that somebody looks at these runs: others are paused after a while."""
     looked: dict[str, float] = st.session_state.setdefault("looked", {})
@@ -295,7 +294,7 @@ def look(run_ids: Sequence[str]) -> None:
 @st.cache_resource(ttl=FORECAST_SECONDS, show_spinner=False)
 def forecasts() -> dict[str, Forecast]:
     """Return when every run that goes on gets its next point and its end, by the rule that the workers follow."""
-    return schedule.forecast(store(), WORKERS)
+    return schedule.forecast(store(), own_workers())
 
 
 def _shown(slot: str, lane: Lane) -> str | None:
@@ -365,6 +364,36 @@ def at_step(run_id: str, step: int) -> Snapshot:
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _snapshot(run_id: str, step: int) -> Snapshot:
     return Snapshot(*store().model(run_id, step))
+
+
+class _History:
+    """What has been read of a run, by whoever looked at it last: of its updates only the new ones are read again."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._lock = threading.Lock()
+        self._metrics: list[MetricsRow] = []
+        self._evaluations: list[EvaluationRow] = []
+        self._read_at = -math.inf
+
+    def read(self) -> tuple[list[MetricsRow], list[EvaluationRow]]:
+        with self._lock:
+            if time.monotonic() - self._read_at > HISTORY_SECONDS:
+                self._metrics += store().metrics(self._run_id, after=len(self._metrics))
+                self._evaluations = store().evaluations(self._run_id)
+                self._read_at = time.monotonic()
+            return self._metrics[:], self._evaluations
+
+
+# A run that is looked at is not removed; one that comes again after its removal is read anew.
+@st.cache_resource(ttl=WATCHED_SECONDS, max_entries=256, show_spinner=False)
+def _history(run_id: str) -> _History:
+    return _History(run_id)
+
+
+def history(run_id: str) -> tuple[list[MetricsRow], list[EvaluationRow]]:
+    """Return the updates and evaluations of a run; a class that looks at one run reads it once."""
+    return _history(run_id).read()
 
 
 def evaluation(run_id: str, step: int | None = None) -> EvaluationRow | None:

@@ -15,6 +15,7 @@ from decoder.figures.words import run_state
 from decoder.runs import Run
 from pages.ui import furniture, session
 from pages.ui.session import Exploration, Snapshot
+from pages.ui.visitor import viewer
 
 LONG_WAIT_SECONDS = 10.0
 PLAYHEAD = "after"  # of the address: after how many updates the decoder is looked at
@@ -122,7 +123,7 @@ def controls(exploration: Exploration, of: str = "") -> None:
 
 def _pause(run_id: str) -> None:
     try:
-        session.store().pause(run_id, session.viewer())
+        session.store().pause(run_id, viewer())
     except ValueError as error:
         st.session_state["pause refusal"] = str(error)
 
@@ -171,7 +172,7 @@ def _fork(exploration: Exploration, step: int) -> None:
         fork = session.store().fork(
             exploration.run_id,
             step,
-            viewer=session.viewer(),
+            viewer=viewer(),
             mode="teacher_forcing" if lane == "no_mask" else lane,
             decoder=dataclasses.replace(exploration.config.decoder, causal=lane != "no_mask"),
             learning_rate=float(state[f"{key} rate"]),
@@ -203,7 +204,7 @@ def _progress(exploration: Exploration, run: Run) -> None:
             st.text(f"⚠ {run.error}")
         return
     if run.state == "paused":
-        by = " by you" if run.paused_by == session.viewer() else " by hand"
+        by = " by you" if run.paused_by == viewer() else " by hand"
         text += by if run.paused_by else " because nobody looked"
     watchers = len(session.store().watchers(run.id))
     if watchers > 1:

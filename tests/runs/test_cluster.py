@@ -132,12 +132,12 @@ def test_without_a_wish_this_machine_trains(file_store, monkeypatch):
         monkeypatch.delenv("DECODER_ENGINE", raising=False)
         if wish is not None:
             monkeypatch.setenv("DECODER_ENGINE", wish)
-        assert isinstance(engine(file_store, 1), Workers)
+        assert isinstance(engine(file_store), Workers)
 
 
 def test_with_an_address_a_cluster_trains(file_store, monkeypatch):
     monkeypatch.setenv("DECODER_ENGINE", UNREACHABLE)
-    assert isinstance(engine(file_store, 1), Cluster)
+    assert isinstance(engine(file_store), Cluster)
 
 
 @pytest.mark.parametrize(
@@ -150,14 +150,14 @@ def test_an_unknown_wish_is_answered_with_an_example(file_store, monkeypatch, wi
     with pytest.raises(
         ValueError, match=f"DECODER_ENGINE is '{wish}': leave it out .* such as {cluster.EXAMPLE}"
     ):
-        engine(file_store, 1)
+        engine(file_store)
 
 
 def test_without_dask_the_line_that_installs_it_is_said(file_store, monkeypatch):
     monkeypatch.setenv("DECODER_ENGINE", UNREACHABLE)
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ValueError, match=r"pip install 'decoder-explorer\[cluster\]'"):
-        engine(file_store, 1)
+        engine(file_store)
 
 
 def test_files_that_are_no_certificates_are_refused_at_once(file_store, monkeypatch, pem):

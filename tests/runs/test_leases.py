@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
@@ -129,7 +130,7 @@ def test_an_advancer_that_lost_its_lease_in_the_middle_throws_its_quantum_away(s
 
 def test_an_expired_lease_is_taken_over_and_one_that_is_valid_is_not(store, monkeypatch):
     run_id = store.request(tiny())
-    monkeypatch.setattr(socket, "gethostname", lambda: "another-machine")
+    monkeypatch.setattr(leases, "machine", lambda: "another-machine")
     lost = leases.take(store, run_id)
     monkeypatch.undo()
     # Whether a process of another machine lives cannot be seen from here: its lease decides.
@@ -140,6 +141,39 @@ def test_an_expired_lease_is_taken_over_and_one_that_is_valid_is_not(store, monk
     while not advance(store, run_id, 0.01).done:
         pass
     assert_undisturbed(store, run_id)
+
+
+@pytest.mark.parametrize("ahead", [-3_600, 3_600])
+def test_a_machine_whose_clock_is_wrong_disturbs_nobody_who_shares_the_database(store, monkeypatch, ahead):
+    """The clock of a store is the database's; a file is used by one machine, and so by one clock."""
+    if store.database.url.get_backend_name() == "sqlite":
+        assert store.database.now.value == pytest.approx(time.time(), abs=1)
+        return
+    run_id = store.request(tiny(), viewer="ada")
+    monkeypatch.setattr(leases, "machine", lambda: "another-machine")
+    lease = leases.take(store, run_id)
+    monkeypatch.undo()
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + ahead)
+    leases.bury_dead(store)
+    leases.pause_unwatched(store)
+    assert (row(store, run_id).lease, store.run(run_id).state) == (lease.token, "training")
+    assert store.watchers(run_id) == {"ada"}
+    store.watch(run_id, "bob")
+    monkeypatch.undo()
+    assert store.watchers(run_id) == {"ada", "bob"}
+    leases.pause_unwatched(store)
+    assert store.run(run_id).state == "training"
+
+
+def test_two_containers_of_one_name_are_two_machines(monkeypatch):
+    """Within each a process has the number 7; who asks for it in the other finds somebody else, or nobody."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "decoder")
+    here = leases.machine.__wrapped__()
+    monkeypatch.setattr(Path, "readlink", lambda _path: Path("pid:[4026539999]"))
+    assert leases.machine.__wrapped__() != here
+    assert not leases._is_dead(f"{leases.machine.__wrapped__()}|{os.getpid()}|1.00")
+    assert leases._is_dead(f"{leases.machine()}|{os.getpid()}|1.00")
 
 
 def test_the_lease_of_a_dead_process_of_this_machine_is_taken_over_at_once(store, monkeypatch, dead_worker):
@@ -257,7 +291,7 @@ def test_a_worker_that_is_stopped_on_purpose_is_no_death(store, deaths):
     set_row(store, run_id, deaths=deaths)
     leases.take(store, run_id)
     _, pid, _ = leases.worker_name().rsplit("|", 2)
-    set_row(store, other, lease="elsewhere", worker=f"{socket.gethostname()}|{pid}9|1.00", state="training")
+    set_row(store, other, lease="elsewhere", worker=f"{leases.machine()}|{pid}9|1.00", state="training")
     leases.release(store, (int(pid),))
     assert (row(store, run_id).lease, row(store, run_id).deaths) == (None, deaths)
     assert store.run(run_id).state == "waiting"

@@ -7,6 +7,7 @@ from undisturbed import assert_undisturbed, tiny
 from decoder.runs import leases
 from decoder.runs.advance import Advancer
 from decoder.runs.database import StoreError
+from decoder.runs.leases import METRICS_ROW_BYTES
 from decoder.runs.store import open_store
 from decoder.runs.tables import METADATA, OF_A_RUN, RUNS
 
@@ -37,11 +38,16 @@ def size(store, run_id):
 
 def test_what_a_run_takes_is_counted(store, finished):
     run_id = finished(0)
-    files = 0
+    tables = METADATA.tables
     with store.database.read() as connection:
-        for name in ("snapshots", "checkpoints"):
-            files += sum(len(file) for file in connection.scalars(sql.select(METADATA.tables[name].c.file)))
-    assert files < size(store, run_id) < 1.1 * files
+        files = [
+            len(file)
+            for name in ("snapshots", "checkpoints")
+            for file in connection.scalars(sql.select(tables[name].c.file))
+        ]
+        losses = connection.scalars(sql.select(tables["metrics"].c.loss_per_position)).all()
+    assert len(losses) == store.run(run_id).step
+    assert size(store, run_id) == sum(files) + sum(METRICS_ROW_BYTES + len(row) for row in losses)
     assert store.evict() == size(store, run_id)
 
 
