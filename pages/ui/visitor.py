@@ -16,7 +16,7 @@ NAME = re.compile("[0-9a-f]{32}")
 
 def viewer() -> str:
     """Return who looks: the same after a reload and in every tab; a new one per session where cookies are refused."""
-    named = st.context.cookies.get(COOKIE, "")
+    named = str(st.context.cookies.get(COOKIE, ""))
     return named if NAME.fullmatch(named) else str(st.session_state.setdefault("viewer", uuid.uuid4().hex))
 
 
