@@ -50,8 +50,13 @@ def chart(figure: alt.LayerChart, *, key: str) -> None:
 
 def live(draw: Callable[[], None], *, running: bool) -> None:
     """Draw, and while something runs draw again twice a second; nothing polls once it has ended."""
+    st.fragment(guarded(draw), run_every=POLL_SECONDS if running else None)()
 
-    def guarded() -> None:
+
+def guarded(draw: Callable[[], None]) -> Callable[[], None]:
+    """Return what draws the same, and says it in a sentence if the store no longer has what is to be drawn."""
+
+    def try_to_draw() -> None:
         try:
             draw()
         except UnknownRunError:  # the store needed its room: a new look at the page asks for the run again
@@ -59,7 +64,7 @@ def live(draw: Callable[[], None], *, running: bool) -> None:
         except StoreError as error:
             session.refuse(error)
 
-    st.fragment(guarded, run_every=POLL_SECONDS if running else None)()
+    return try_to_draw
 
 
 def any_running(explorations: Sequence[Exploration]) -> bool:
