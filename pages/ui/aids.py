@@ -13,7 +13,7 @@ from decoder.figures.tables import Table, to_csv
 from pages.ui import furniture, session
 from pages.ui.sheet import sheet
 
-MIME: dict[Format, str] = {"svg": "image/svg+xml", "png": "image/png"}
+MIME: dict[Format, str] = {"svg": "image/svg+xml", "png": "image/png", "html": "text/html"}
 
 
 def numbers(
