@@ -26,7 +26,7 @@ ALLOWED = {
     "training": (*BASE, "decoder.model", "decoder.language", "decoder.inference.sampling"),
     "runs": (*BASE, "decoder.model", "decoder.language", "decoder.inference", "decoder.training"),
 }
-FIGURES_DRAW_WITH = {"plotly", "altair", "numpy"}
+FIGURES_DRAW_WITH = {"plotly", "altair", "numpy", "vl_convert"}
 APPEARANCE = {"streamlit", "pages", "app"}
 CALCULATION = {"torch", "plotly", "altair"}
 

@@ -83,7 +83,7 @@ function make(tag, parent, { text, ...settings } = {}) {
 
 /* A canvas of this size in CSS pixels whose own pixels are those of the screen. */
 function prepare(canvas, width, height) {
-  const dpr = window.devicePixelRatio || 1;
+  const dpr = density();
   canvas.style.width = `${width}px`; canvas.style.height = `${height}px`;
   canvas.width = Math.round(width * dpr); canvas.height = Math.round(height * dpr);   // this also clears it
   const ctx = canvas.getContext("2d");
@@ -133,6 +133,7 @@ class Matrices extends View {
     make("summary", this.details, { text: "as a table" });
     this.sheet = make("div", this.details, { class: "sheet", tabindex: 0, role: "region", "aria-label": "numbers as a table" });
     this.details.addEventListener("toggle", () => this.fillTable());
+    saveButton(root, this);
     this.tip = make("div", root, { class: "tip", "aria-hidden": "true" });
     this.live = make("div", root, { class: "unseen", "aria-live": "polite" });
   }
@@ -273,7 +274,7 @@ class Matrices extends View {
   /* How many panels stand side by side, and the one size of all cells: as large as the width allows. */
   paint() {
     const { panels, rows, columns, size } = this.data, R = rows.length, C = columns.length;
-    const dpr = window.devicePixelRatio || 1, small = size === "small";
+    const dpr = density(), small = size === "small";
     let largest = small ? 20 : between(520 / R, 20, 64);
     const gap = 26, axis = 18, edge = 3;
     const numbers = !small && Math.max(R, C) <= 12, needed = numbers ? 28 : small ? 7 : 11.5, body = small ? 120 : 168;
@@ -347,6 +348,20 @@ class Matrices extends View {
       make("span", legend, { text: `each row sums to ${[...new Set(sums)].join(" \u2026 ")}` });
     }
     if (data.marks.length && data.mark_name) sign("mark", data.mark_name);
+  }
+
+  /* A sign of the legend, for the picture that is saved. */
+  sign(pen, element, { left, top, width, height }) {
+    pen.translate(left, top);
+    if (element.matches(".edge")) {
+      pen.fillStyle = this.look.text; pen.fillRect(0, 0, width, 2); pen.fillRect(0, 0, 2, height);
+    } else if (element.matches(".mark")) {
+      pen.beginPath(); pen.moveTo(width * 0.36, 0); pen.lineTo(width, 0); pen.lineTo(width, height * 0.64); pen.closePath();
+      pen.fillStyle = this.look.text; pen.fill();
+      pen.strokeStyle = this.look.muted; pen.lineWidth = 1; pen.strokeRect(0.5, 0.5, width - 1, height - 1);
+    } else {
+      pen.fillStyle = hatchPattern(pen, this.look, this.layout.dpr); pen.fillRect(0, 0, width, height);
+    }
   }
 
   drawCells() {
@@ -597,6 +612,7 @@ class Walk {
     this.back.disabled = this.row === null || this.row === 0;
     this.next.disabled = this.row === last;
     this.all.disabled = this.row === null;
+    this.words.classList.toggle("idle", this.row === null);
     const words = this.row === null ? "Play, or step with Next, to read the rows one after the other." : this.lines[this.row];
     if (this.words.textContent !== words) this.words.textContent = words;
   }
@@ -609,6 +625,7 @@ class Thumbnails extends View {
     super(root, "thumbnails");
     this.group = make("div", root, { role: "radiogroup", "aria-label": "attention heads" });
     this.caption = make("p", root, { class: "caption" });
+    saveButton(root, this);
     this.lines = [];
     this.group.addEventListener("click", (event) => {
       const place = this.placeOf(event.target.closest("button"));
@@ -646,7 +663,7 @@ class Thumbnails extends View {
   }
 
   paint() {
-    const { layers } = this.data, { look } = this, dpr = window.devicePixelRatio || 1;
+    const { layers } = this.data, { look } = this, dpr = density();
     const narrow = this.width < 560, most = Math.max(...layers.map((layer) => layer.length));
     const side = between((this.width - (narrow ? 0 : 75)) / (narrow ? Math.min(most, 4) : most) - 22, 44, 112);
     this.root.classList.toggle("narrow", narrow);

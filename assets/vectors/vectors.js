@@ -45,6 +45,7 @@ class Vectors {
     Object.assign(this, { root, chosen: null, turn: 0, lines: [], at: [0, 0], active: null });
     this.rows = make("div", root, { class: "rows", tabindex: 0, role: "application", "aria-roledescription": "strips of numbers" });
     this.legend = make("div", root, { class: "legend" });
+    saveButton(root, this);
     this.tip = make("div", root, { class: "tip", "aria-hidden": "true", hidden: "" });
     this.live = make("div", root, { class: "unseen", "aria-live": "polite" });
     this.observer = new ResizeObserver(() => { if (this.data && root.clientWidth !== this.width) this.draw(); });
@@ -106,7 +107,7 @@ class Vectors {
     this.text = get("text-color", "#1c2632");
     this.colors = ramp(look.colors);
     this.root.classList.toggle("narrow", this.width < NARROW);
-    const dpr = window.devicePixelRatio || 1, count = rows[0].values.length, place = this.lines[0].canvas;
+    const dpr = density(), count = rows[0].values.length, place = this.lines[0].canvas;
     for (const { canvas } of this.lines) canvas.style.width = "0";                        // to see how much room there is
     const room = this.lines[0].row.clientWidth - (place.offsetLeft - this.lines[0].row.offsetLeft);
     this.side = Math.max(1, Math.floor(Math.min(room / count, WIDEST) * dpr)) / dpr;
@@ -126,7 +127,7 @@ class Vectors {
 
   paint(row) {
     const { canvas } = this.lines[row], { values } = this.data.rows[row], pen = canvas.getContext("2d");
-    const dpr = window.devicePixelRatio || 1, side = Math.round(this.side * dpr);
+    const dpr = density(), side = Math.round(this.side * dpr);
     values.forEach((value, at) => {
       pen.fillStyle = this.colors[Math.round(127.5 + 127.5 * between(value / this.data.reach, -1, 1))];
       pen.fillRect(at * side, 0, side, canvas.height);

@@ -177,6 +177,26 @@ def generation_sentence(step: GenerationStep, index: int, count: int, picked: st
     return " ".join(sentences)
 
 
+def newest_sentence(
+    weights: Sequence[Sequence[float | None]], heads: Sequence[str], labels: Sequence[str]
+) -> str:
+    """Say where the newest token looks: which head is the most decided one, and what all look at on average.
+
+    Args:
+        weights: one row per head, one column per token that can be seen.
+        heads: names of the rows.
+        labels: of the columns.
+    """
+    rows = [[weight or 0.0 for weight in row] for row in weights]
+    means = [math.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
+    sharpest = max(range(len(rows)), key=lambda head: max(rows[head]))
+    place, most = rows[sharpest].index(max(rows[sharpest])), means.index(max(means))
+    return (
+        f"The most decided of {len(heads)} heads is {heads[sharpest]}: it gives {labels[place]} a weight of "
+        f"{number(rows[sharpest][place])}. On average over all heads {labels[most]} gets most, {number(means[most])}."
+    )
+
+
 def lane_sentence(name: str, step: int, loss: float, floor: float | None, valid_share: float | None) -> str:
     """Say how good a decoder is: its loss against the floor, and how much of what it writes is valid."""
     sentence = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -69,8 +70,33 @@ def generate(
     """
     tokens = encode_prompt(tokenizer, prompt)
     if max_new_tokens is None:
-        max_new_tokens = max(1, model.config.context_length + 1 - len(tokens))
+        max_new_tokens = max(1, room(model.config.context_length, len(tokens)))
     return _steps(model, tokens, tokenizer.eos, sampling or Sampling(), max_new_tokens)
+
+
+def room(context_length: int, typed: int) -> int:
+    """Return how many tokens can be predicted after `typed` ones before the first of them falls out of sight."""
+    return context_length + 1 - typed
+
+
+class Work(NamedTuple):
+    """How many contextual embeddings a generation takes, one per token and pass.
+
+    Attributes:
+        computed: as it was done, with the keys and values of earlier tokens kept where they can be.
+        recomputed: if every step computed its whole window anew.
+    """
+
+    computed: int
+    recomputed: int
+
+
+def count_work(steps: Sequence[GenerationStep]) -> Work:
+    """Count what these steps have computed, and what they would have without a cache."""
+    return Work(
+        sum(step.passes[-1].contextual_embeddings.shape[1] for step in steps),
+        sum(len(step.tokens) - step.window_start for step in steps),
+    )
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:

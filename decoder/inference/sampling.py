@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -27,6 +30,27 @@ def distribution(logits: Tensor, sampling: Sampling) -> Tensor:
         ranked[before >= sampling.top_p] = 0
     kept = torch.zeros_like(probabilities).scatter(-1, order, ranked)
     return (kept / kept.sum(dim=-1, keepdim=True)).to(logits)
+
+
+class Contest(NamedTuple):
+    """The tokens with the largest logits, as if there were no others.
+
+    Attributes:
+        tokens: their ids, largest logit first.
+        logits: of each.
+        shares: their probabilities among each other, one tuple per temperature.
+    """
+
+    tokens: tuple[int, ...]
+    logits: tuple[float, ...]
+    shares: tuple[tuple[float, ...], ...]
+
+
+def contest(logits: Tensor, count: int, temperatures: Sequence[float]) -> Contest:
+    """Return what temperatures make of the `count` largest logits of one position, (V,)."""
+    largest, tokens = logits.double().sort(descending=True, stable=True)
+    shares = [distribution(largest[:count], Sampling(temperature)).tolist() for temperature in temperatures]
+    return Contest(tuple(tokens[:count].tolist()), tuple(largest[:count].tolist()), tuple(map(tuple, shares)))
 
 
 def draw(probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -37,7 +37,17 @@ table = model.token_table.weight
 name = notation.name
 
 notation.switch()
-glossary.explain("token", "vocabulary", "embedding", "batch", "sample", "padding", "logits")
+glossary.explain(
+    "token",
+    "vocabulary",
+    "embedding",
+    "embedding table",
+    "position vector",
+    "batch",
+    "sample",
+    "padding",
+    "logits",
+)
 
 # ---- C13: tokens become embeddings
 

@@ -6,12 +6,16 @@ import streamlit as st
 
 from decoder import Sampling, generate
 from decoder.figures import words
-from decoder.figures.bars import candidate_bars
+from decoder.figures.bars import OWN, SHAPED, candidate_bars
 from decoder.figures.matrices import token_labels
 from decoder.figures.steps import candidates, newest_row
-from decoder.inference.sampling import distribution, draw
+from decoder.figures.tables import Table
+from decoder.inference.generation import count_work
+from decoder.inference.sampling import contest, distribution, draw
 from decoder.language import clean
-from pages.ui import furniture, session, strip
+from pages.ui import aids, furniture, glossary, notation, session, strip
+from pages.ui import generation_questions as questions
+from pages.ui.checks import check
 from pages.ui.matrix import matrices
 from pages.ui.player import walk
 from pages.ui.sentence import choose_prompt
@@ -26,8 +30,22 @@ furniture.head(
 )
 exploration = session.explore()
 snapshot = strip.require(strip.show(exploration))
-tokenizer = exploration.corpus.tokenizer
+tokenizer, shape = exploration.corpus.tokenizer, snapshot.model.config
 
+notation.switch()
+glossary.explain(
+    "token",
+    "prediction",
+    "start token",
+    "end token",
+    "context",
+    "logits",
+    "softmax",
+    "temperature",
+    "top-k",
+    "top-p",
+    "weight",
+)
 prompt = choose_prompt(exploration.corpus)
 with st.expander("How the next token is picked"):
     left, middle, right = st.columns(3)
@@ -51,21 +69,34 @@ def show(number: int) -> None:
     step = steps[number - 1]
     texts = [tokenizer.tokens[token] for token in step.tokens]
     chips = [
-        Chip(text, note="start", kind="special")
+        Chip(text, note=f"{notation.name('token', t=t)} start", kind="special")
         if token == tokenizer.bos
-        else Chip(text, note="typed" if forced else "picked", kind="true" if forced else "own")
-        for text, token, forced in zip(texts, step.tokens, step.forced, strict=True)
+        else Chip(text, note=f"{notation.name('token', t=t)} typed")
+        if forced
+        else Chip(text, note=f"{notation.name('prediction', t=t)} picked", kind="own")
+        for t, (text, token, forced) in enumerate(zip(texts, step.tokens, step.forced, strict=True))
     ]
-    picked = tokenizer.tokens[step.picked]
+    picked, next_name = tokenizer.tokens[step.picked], notation.name("prediction", t=len(texts))
     probability = words.percent(step.model_probabilities[step.picked].item())
     token_strips([Strip("text", [*chips, Chip(picked, note=probability, kind="fresh")])], key="generated")
     left, right = st.columns(2)
     with left:
-        st.markdown("**The candidates for the next token**")
+        st.markdown(f"**The candidates for the next token, {next_name}**")
         shown = candidates(step, tokenizer.tokens, CANDIDATES)
-        furniture.chart(
-            candidate_bars(shown, appearance=session.appearance()),
+        figure = candidate_bars(shown, appearance=session.appearance())
+        furniture.chart(figure, key="candidates")
+        furniture.say(words.generation_sentence(step, number, len(steps), picked))
+        aids.numbers(
+            Table(
+                f"candidates for the next token, {next_name}",
+                ["token", OWN, SHAPED, "picked"],
+                [
+                    [each.token, each.model_probability, each.probability, "picked" if each.picked else ""]
+                    for each in shown
+                ],
+            ),
             key="candidates",
+            figure=figure,
         )
     with right:
         st.markdown("**Where the newest token looks**")
@@ -80,9 +111,32 @@ def show(number: int) -> None:
             axes=("", ""),
             caption="Rows: layers (L) and heads (H). Columns: the tokens that the newest one looks at.",
         )
-    furniture.say(words.generation_sentence(step, number, len(steps), picked))
+        furniture.say(words.newest_sentence(row.values, names, labels), key="what_newest")
+        aids.numbers(
+            Table(
+                f"weights of {labels[-1]}",
+                ["layer and head", *labels],
+                [[name, *weights] for name, weights in zip(names, row.values, strict=True)],
+            ),
+            key="step_attention",
+        )
 
 
 walk(len(steps), show, key="step")
+
+first = contest(steps[0].passes[-1].logits[0, -1], questions.CONTESTANTS, questions.TEMPERATURES)
+check(
+    "c2",
+    questions.does_temperature_change_the_first(first, tokenizer.tokens),
+    questions.what_share_when_warmer(first, tokenizer.tokens),
+)
+work = count_work(steps)
+check(
+    "c5",
+    questions.how_many_boxes(steps, work),
+    questions.how_many_new_boxes(steps, work, causal=shape.causal),
+)
+typed = len(steps[0].tokens)
+check("c7", questions.how_many_at_most(shape.context_length, typed if typed <= shape.context_length else 1))
 furniture.next_page("start", "back to the start, with another corpus")
 furniture.show_code(generate, distribution, draw)

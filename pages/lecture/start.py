@@ -6,7 +6,8 @@ import streamlit as st
 
 from decoder import train
 from decoder.training.evaluation import write_sentences
-from pages.ui import furniture, lanes, session, strip
+from pages.ui import furniture, glossary, lanes, session, strip, training_questions
+from pages.ui.checks import check
 
 SENTENCES = 3
 
@@ -17,6 +18,9 @@ furniture.head(
 exploration = session.explore()
 snapshot = strip.show(exploration)
 
+glossary.explain(
+    "token", "vocabulary", "update", "parameters", "seed", "loss", "true history", "floor", "valid sentence"
+)
 lanes.live_curves([exploration], key="start")
 now = strip.require(snapshot)
 
@@ -33,4 +37,7 @@ if left.button("Let it finish my sentence", type="primary", icon=":material/edit
 if right.button("See the mask it learns under", icon=":material/grid_on:", width="stretch"):
     st.switch_page("pages/lecture/causal_mask.py")
 
+if untrained := session.evaluation(exploration.run_id, 0):
+    vocab_size = exploration.corpus.tokenizer.vocab_size
+    check("c19-start", training_questions.what_even_guess(vocab_size, untrained.true_history_loss))
 furniture.show_code(train, write_sentences)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
 from decoder import free_running, next_token_loss, scheduled_sampling, teacher_forced, train
 from decoder.figures.style import NAMES
-from pages.ui import furniture, lanes, session, strip
+from decoder.training.histories import compare_histories
+from decoder.training.reading import read
+from pages.ui import aids, furniture, glossary, lanes, notation, session, strip
+from pages.ui import training_questions as questions
+from pages.ui.checks import check
 
 SENTENCES = 4
 MOST_SENTENCES = 50
@@ -41,9 +46,28 @@ with st.container(border=True, key="strip"):
     st.markdown(lanes.common_ground(both))
     drawn = strip.follow(both)
 
+notation.switch()
+glossary.explain(
+    "teacher forcing",
+    "free running",
+    "scheduled sampling",
+    "true history",
+    "update",
+    "batch",
+    "target",
+    "prediction",
+    "embedding",
+    "logits",
+    "loss",
+    "floor",
+    "valid sentence",
+)
 lanes.live_curves(both, key="lanes", shares=True, seconds=seconds)
 furniture.live(lambda: lanes.scores(both), running=furniture.any_running(both))
+aids.numbers(partial(lanes.score_table, both), key="scores")
 snapshots = [strip.require(snapshot) for snapshot in drawn]
+first_lane, decoder = both[0], snapshots[0]
+texts = first_lane.corpus.tokenizer.tokens
 
 st.subheader("The same sentence, two histories")
 st.caption(
@@ -52,13 +76,25 @@ st.caption(
 )
 for lane, snapshot in zip(both, snapshots, strict=True):
     st.caption(f"{lane.name} as shown from here on: {snapshot.state}.")
-batch = both[0].corpus.held_out(both[0].config.decoder.context_length)
-count = min(MOST_SENTENCES, len(batch))
+batch = first_lane.corpus.held_out(decoder.model.config.context_length)[:MOST_SENTENCES]
+count = len(batch)
 which = st.slider("Which sentence", 1, count, 1, key="held_out", bind="query-params") - 1 if count > 1 else 0
-lanes.histories(both, snapshots, batch[which : which + 1], key="histories")
+row = batch[which : which + 1]
+lanes.histories(both, snapshots, row, key="histories")
+
+histories = lanes.two_histories(first_lane.run_id, decoder.step, decoder.model, batch)
+slip = histories.first_slip([*range(which, count), *range(which)])
+if slip:
+    check("c21", questions.what_free_running_feeds(slip, texts))
+masked = decoder.model.config.causal
+equal = questions.are_first_losses_equal(histories.first_losses(which), which + 1, masked=masked)
+check("c22", *([questions.what_teacher_forcing_feeds(slip, texts)] if slip else []), equal)
 
 st.subheader("Loss at each position, with the true history")
 lanes.position_losses(both, snapshots)
+reading = read(decoder.model, row)
+free = questions.is_right_free(reading, row, texts)
+check("c19", questions.what_target_costs(reading, row, texts), *([free] if free else []))
 
 st.subheader("What they write by themselves")
 for lane, snapshot in zip(both, snapshots, strict=True):
@@ -66,4 +102,6 @@ for lane, snapshot in zip(both, snapshots, strict=True):
     lanes.sentences(lane, snapshot, SENTENCES)
 
 furniture.next_page("generation", "let it write, token by token")
-furniture.show_code(train, teacher_forced, free_running, scheduled_sampling, next_token_loss)
+furniture.show_code(
+    train, teacher_forced, free_running, scheduled_sampling, next_token_loss, compare_histories
+)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
-import altair as alt
 import streamlit as st
 
-from decoder.figures.export import Format, export
+from decoder.figures.export import Figure, Format, export
 from decoder.figures.tables import Table, to_csv
-from pages.ui import session
+from pages.ui import furniture, session
 from pages.ui.sheet import sheet
 
-MIME: dict[Format, str] = {"svg": "image/svg+xml", "png": "image/png"}
+MIME: dict[Format, str] = {"svg": "image/svg+xml", "png": "image/png", "html": "text/html"}
 
 
-def numbers(table: Table, *, key: str, figure: alt.LayerChart | None = None) -> None:
+def numbers(
+    table: Table | Callable[[], Table],
+    *,
+    key: str,
+    figure: Figure | Callable[[], Figure] | None = None,
+) -> None:
     """Offer the numbers of a picture; nothing is drawn or computed before somebody asks.
 
     Args:
-        table: the numbers. Any text is safe, on the page and in a spreadsheet.
+        table: the numbers, or who computes them: for a picture that goes on growing, those of the moment of asking. Any
+            text is safe, on the page and in a spreadsheet.
         key: Streamlit key, unique in a run; also the name of the files.
-        figure: the altair figure that shows them, if there is one.
+        figure: the altair figure that shows them, or who makes it, if there is one.
     """
 
     def offer() -> None:
@@ -31,17 +37,19 @@ def numbers(table: Table, *, key: str, figure: alt.LayerChart | None = None) -> 
         if not box.open:
             return
         with box:
-            sheet(table, key=f"{key} sheet")
+            shown = table if isinstance(table, Table) else table()
+            picture = figure() if callable(figure) else figure
+            sheet(shown, key=f"{key} sheet")
             with st.container(horizontal=True):
                 # With a byte order mark spreadsheets read ω as it is.
-                content = to_csv(table).encode("utf-8-sig")
+                content = to_csv(shown).encode("utf-8-sig")
                 _button("numbers as CSV", content, f"{key}.csv", "text/csv")
-                if figure is not None:
+                if picture is not None:
                     for form, mime in MIME.items():
-                        draw = partial(export, figure, form, session.appearance())
+                        draw = partial(export, picture, form, session.appearance())
                         _button(f"picture as {form.upper()}", draw, f"{key}.{form}", mime)
 
-    st.fragment(offer)()
+    st.fragment(furniture.guarded(offer))()
 
 
 def _button(label: str, content: object, file: str, mime: str) -> None:

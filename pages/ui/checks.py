@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import streamlit as st
 
 from decoder.language import clean
+from pages.ui.announcement import announce
 
 NO_ANSWER = "Give an answer first."
 
@@ -47,6 +48,13 @@ class Question:
         return bool(answer == self.right)
 
 
+class Verdict(NamedTuple):
+    """What is said about an answer, and how many had been handed in by then."""
+
+    text: str = ""
+    turn: int = 0
+
+
 def check(concept: str, *questions: Question) -> None:
     """Ask questions about a concept ("c9"), in a container with the key `check-c9`.
 
@@ -57,13 +65,15 @@ def check(concept: str, *questions: Question) -> None:
     def ask() -> None:
         with st.container(border=True, key=f"check-{concept}"):
             st.caption("Check yourself")
-            for number, question in enumerate(questions):
-                _ask(question, f"{concept}-{number}")
+            verdicts = [_ask(question, f"{concept}-{number}") for number, question in enumerate(questions)]
+            # Only the question that has been handed in last is said.
+            newest = max(verdicts, key=lambda verdict: verdict.turn, default=Verdict())
+            announce(newest.text, newest.turn, key=f"said-{concept}")
 
     st.fragment(ask)()
 
 
-def _ask(question: Question, name: str) -> None:
+def _ask(question: Question, name: str) -> Verdict:
     state = st.session_state
     asked = f"{question.text} {question.right}"
     given = state.get(f"answered {name}", {})
@@ -76,10 +86,12 @@ def _ask(question: Question, name: str) -> None:
             handed_in = st.form_submit_button("Check", type="primary", key=f"submit-{name}")
             revealed = st.form_submit_button("Show the answer", key=f"reveal-{name}")
     if handed_in or revealed:
-        given = {"asked": asked, "answer": answer, "revealed": revealed}
+        state["handed in"] = turn = state.get("handed in", 0) + 1
+        given = {"asked": asked, "answer": answer, "revealed": revealed, "turn": turn}
         state[f"answered {name}"] = given
-    if given:
-        _judge(question, given["answer"], name, revealed=given["revealed"])
+    if not given:
+        return Verdict()
+    return Verdict(_judge(question, given["answer"], name, revealed=given["revealed"]), given["turn"])
 
 
 def _field(question: Question, name: str) -> Any:
@@ -112,7 +124,7 @@ def _field(question: Question, name: str) -> Any:
     )
 
 
-def _judge(question: Question, answer: Any, name: str, *, revealed: bool) -> None:
+def _judge(question: Question, answer: Any, name: str, *, revealed: bool) -> str:
     if revealed:
         kind, sign, words = "shown", "The answer: ", question.reason
     elif answer is None or answer == "":
@@ -123,3 +135,4 @@ def _judge(question: Question, answer: Any, name: str, *, revealed: bool) -> Non
         kind, sign, words = "wrong", "✗ Not yet. ", question.wrong(answer)
     with st.container(key=f"verdict-{kind}-{name}"):
         st.text(sign + words)
+    return sign + words

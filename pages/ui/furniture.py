@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
-from decoder.figures.curves import GrowingChart
+from decoder.figures.export import Figure
 from decoder.runs import StoreError, UnknownRunError
 from pages.ui import session
 from pages.ui.session import Exploration
@@ -39,7 +39,7 @@ def show_code(*functions: Callable[..., Any] | type) -> None:
             st.code(inspect.getsource(inspect.unwrap(function)), language="python")
 
 
-def chart(figure: alt.LayerChart | GrowingChart, *, key: str) -> None:
+def chart(figure: Figure, *, key: str) -> None:
     """Draw an altair figure.
 
     Not through st.altair_chart: it would check the figure against the whole grammar of Vega-Lite at every redraw,
@@ -51,8 +51,13 @@ def chart(figure: alt.LayerChart | GrowingChart, *, key: str) -> None:
 
 def live(draw: Callable[[], None], *, running: bool) -> None:
     """Draw, and while something runs draw again twice a second; nothing polls once it has ended."""
+    st.fragment(guarded(draw), run_every=POLL_SECONDS if running else None)()
 
-    def guarded() -> None:
+
+def guarded(draw: Callable[[], None]) -> Callable[[], None]:
+    """Return what draws the same, and says it in a sentence if the store no longer has what is to be drawn."""
+
+    def try_to_draw() -> None:
         try:
             draw()
         except UnknownRunError:  # the store needed its room: a new look at the page asks for the run again
@@ -60,7 +65,7 @@ def live(draw: Callable[[], None], *, running: bool) -> None:
         except StoreError as error:
             session.refuse(error)
 
-    st.fragment(guarded, run_every=POLL_SECONDS if running else None)()
+    return try_to_draw
 
 
 def any_running(explorations: Sequence[Exploration]) -> bool:

@@ -30,6 +30,47 @@ TERMS = {
         "−ln of the probability that the decoder gives to the target, in nats: 0 if it is certain and right, "
         "0.69 for one half, 2.3 for a tenth. The loss of a batch is the mean over its real targets."
     ),
+    "update": (
+        "One step of training: a batch is read, its loss is computed, and every weight is moved a little so that the loss "
+        "would have been smaller."
+    ),
+    "parameters": "All numbers that training sets: the embedding table, the position vectors and the weights of every layer.",
+    "seed": "The number from which all chance is derived: the same seed gives the same training, bit by bit.",
+    "floor": (
+        "The least loss that is possible on a corpus whose grammar is known: what cannot be foreseen costs every "
+        "decoder something. Drawn as a dashed line with its formula."
+    ),
+    "valid sentence": "One that the decoder wrote by itself and that keeps every rule of the grammar of its corpus.",
+    "true history": "The real tokens before a position, taken from the data.",
+    "teacher forcing": (
+        "Training with the true history: whatever the decoder predicts, its next input is the true token. The usual way."
+    ),
+    "free running": (
+        "Training on own predictions: the next input is what the decoder predicted itself, right or wrong. The target "
+        "stays the true token. The lecture calls it regular training."
+    ),
+    "scheduled sampling": (
+        "A mixture: each next input is the true token with a probability that falls during training, else an own "
+        "prediction."
+    ),
+    "prediction": "The token with the largest logit, or one drawn by the probabilities. Written with a hat: ω̂ₜ.",
+    "context": (
+        "The tokens that the decoder can see at once, at most its context length. If a text grows longer, the first ones "
+        "fall out of sight."
+    ),
+    "temperature": (
+        "A number that all logits are divided by before the softmax: below 1 the likely tokens become likelier, above 1 all "
+        "become more alike. Their order stays."
+    ),
+    "top-k": "Only the k most likely tokens may be drawn; the probabilities of all others become 0.",
+    "top-p": "Only the fewest tokens whose probabilities together reach p may be drawn.",
+    "embedding table": (
+        "One row of numbers per token of the vocabulary, set by training. A token's id says which row is its embedding."
+    ),
+    "position vector": (
+        "A vector that depends on the place of a token only, pₜ at time t. It is added to the token's embedding, so that the "
+        "decoder can tell where a token stands."
+    ),
     "embedding": "A token's row of the embedding table: a vector of numbers that training sets.",
     "query": "What a position asks for: a vector made from its embedding, one per head. Rows of the matrices.",
     "key": "What a position offers to be found by: a vector per head. Columns of the matrices.",

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import streamlit as st
 
-from decoder import Corpus
+from decoder import Corpus, Decoder
 from decoder.figures.bars import position_bars
-from decoder.figures.curves import Curve, TheoryLine, loss_curves, share_curves
+from decoder.figures.curves import Curve, GrowingChart, TheoryLine, loss_curves, share_curves
+from decoder.figures.tables import Table
+from decoder.figures.training_words import fed_sentence, position_sentence
 from decoder.figures.words import bound_formula, lane_sentence, listed, number, percent
 from decoder.language import Batch
 from decoder.runs import EvaluationRow
 from decoder.training.evaluation import SAMPLES, write_sentences
+from decoder.training.histories import TwoHistories, compare_histories
 from decoder.training.trainer import roll_out
-from pages.ui import furniture, session
+from pages.ui import aids, furniture, notation, session
 from pages.ui.session import Exploration, Snapshot
 from pages.ui.tokens import Chip, Strip, token_strips
 
@@ -45,44 +49,63 @@ def live_curves(
     lanes: Sequence[Exploration], *, key: str, shares: bool = False, seconds: bool = False
 ) -> None:
     """Draw the curves of these trainings; while one of them runs, they grow twice a second."""
-
-    def draw() -> None:
-        histories = [_History.read(lane, seconds=seconds) for lane in lanes]
-        _loss_curves(histories, f"{key}_losses", seconds=seconds)
-        if shares and lanes[0].corpus.has_grammar:
-            _share_curves(histories, f"{key}_shares", seconds=seconds)
-
-    furniture.live(draw, running=furniture.any_running(lanes))
+    pictures = [("losses", _loss_figure, _loss_table, _about_losses(lanes[0].corpus))]
+    if shares and lanes[0].corpus.has_grammar:
+        pictures.append(("shares", _share_figure, _share_table, _ABOUT_SHARES))
+    for name, figure, table, about in pictures:
+        _live_curve(
+            partial(figure, lanes, seconds=seconds),
+            partial(table, lanes, seconds=seconds),
+            about,
+            f"{key}_{name}",
+            running=furniture.any_running(lanes),
+        )
     with st.expander("What the curves are"):
         _explain_curves(lanes)
+
+
+def _live_curve(
+    figure: Callable[[], GrowingChart], table: Callable[[], Table], about: str, key: str, *, running: bool
+) -> None:
+    """Draw one picture, again and again; its numbers stand apart, so that who reads them is not disturbed."""
+
+    def draw() -> None:
+        furniture.chart(figure(), key=key)
+        st.caption(about)
+
+    furniture.live(draw, running=running)
+    aids.numbers(table, key=key, figure=figure)
 
 
 class _History(NamedTuple):
     """What the store holds of a lane at one redraw, and where each update stands on the horizontal axis."""
 
     lane: Exploration
-    losses: list[float]
-    tests: list[EvaluationRow]
+    losses: dict[int, float]
+    tests: dict[int, EvaluationRow]
     places: dict[int, float]
 
-    @classmethod
-    def read(cls, lane: Exploration, *, seconds: bool) -> _History:
+
+def _read(lanes: Sequence[Exploration], *, seconds: bool) -> list[_History]:
+    histories = []
+    for lane in lanes:
         metrics, evaluations = session.history(lane.run_id)
         places = {0: 0.0} | {row.step: row.seconds if seconds else row.step for row in metrics}
-        tests = [row for row in evaluations if row.step in places]
-        return cls(lane, [row.loss for row in metrics], tests, places)
+        tests = {row.step: row for row in evaluations if row.step in places}
+        histories.append(_History(lane, {row.step: row.loss for row in metrics}, tests, places))
+    return histories
 
 
-def _loss_curves(histories: Sequence[_History], key: str, *, seconds: bool) -> None:
-    lanes = [history.lane for history in histories]
+def _loss_figure(lanes: Sequence[Exploration], *, seconds: bool) -> GrowingChart:
+    histories = _read(lanes, seconds=seconds)
     corpus = lanes[0].corpus
     curves = []
     for lane, losses, tests, places in histories:
-        measured = [(row.step, row.true_history_loss) for row in tests]
-        curves += _stretches(lane, places, list(enumerate(losses, 1)), name=f"{lane.name}, batches")
+        measured = [(step, row.true_history_loss) for step, row in tests.items()]
+        curves += _stretches(lane, places, [*losses.items()], name=f"{lane.name}, batches")
         curves += _stretches(lane, places, measured, name=lane.name, points=True)
     who = listed([lane.name for lane in lanes])
-    figure = loss_curves(
+    return loss_curves(
         curves,
         [
             TheoryLine(bound.value, f"{bound.name} {number(bound.value)}: {bound.meaning}")
@@ -95,21 +118,33 @@ def _loss_curves(histories: Sequence[_History], key: str, *, seconds: bool) -> N
         description=f"Loss on {corpus.name}: {who}. Points: {rows_name(corpus)}, with the true history.",
         appearance=session.appearance(),
     )
-    furniture.chart(figure, key=key)
-    st.caption(
+
+
+def _about_losses(corpus: Corpus) -> str:
+    return (
         "How surprised the decoder is by the next token: 0 would be always certain and right. "
         f"Thin: while it trains. Points: on {rows_name(corpus)}."
     )
 
 
-def _share_curves(histories: Sequence[_History], key: str, *, seconds: bool) -> None:
-    lanes = [history.lane for history in histories]
+def _loss_table(lanes: Sequence[Exploration], *, seconds: bool) -> Table:
+    columns: dict[str, Mapping[int, float | None]] = {}
+    for lane, losses, tests, places in _read(lanes, seconds=seconds):
+        if seconds:
+            columns[f"seconds, {lane.name}"] = places
+        columns[f"batches, {lane.name}"] = losses
+        columns[f"true history, {lane.name}"] = {step: row.true_history_loss for step, row in tests.items()}
+    return _by_update("losses, nats per token", columns)
+
+
+def _share_figure(lanes: Sequence[Exploration], *, seconds: bool) -> GrowingChart:
+    histories = _read(lanes, seconds=seconds)
     curves = []
     for lane, _, tests, places in histories:
-        shares = [(row.step, row.valid_share) for row in tests]
+        shares = [(step, row.valid_share) for step, row in tests.items()]
         curves += _stretches(lane, places, shares, name=lane.name, points=True)
     who = listed([lane.name for lane in lanes])
-    figure = share_curves(
+    return share_curves(
         curves,
         planned_steps=_end(histories, seconds=seconds),
         x_title=_x_title(seconds=seconds),
@@ -117,8 +152,25 @@ def _share_curves(histories: Sequence[_History], key: str, *, seconds: bool) -> 
         description=f"Share of valid sentences on {lanes[0].corpus.name}: {who}.",
         appearance=session.appearance(),
     )
-    furniture.chart(figure, key=key)
-    st.caption(f"How many of {SAMPLES} sentences that it writes by itself keep every rule of the grammar.")
+
+
+_ABOUT_SHARES = f"How many of {SAMPLES} sentences that it writes by itself keep every rule of the grammar."
+
+
+def _share_table(lanes: Sequence[Exploration], *, seconds: bool) -> Table:
+    columns: dict[str, Mapping[int, float | None]] = {}
+    for lane, _, tests, places in _read(lanes, seconds=seconds):
+        if seconds:
+            columns[f"seconds, {lane.name}"] = {step: places[step] for step in tests}
+        columns[f"valid sentences, {lane.name}"] = {step: row.valid_share for step, row in tests.items()}
+    return _by_update("share of valid sentences", columns)
+
+
+def _by_update(title: str, columns: Mapping[str, Mapping[int, float | None]]) -> Table:
+    """A row per update at which one of the columns has a value."""
+    steps = sorted({step for values in columns.values() for step in values})
+    rows = [[step, *(values.get(step) for values in columns.values())] for step in steps]
+    return Table(title, ["update", *columns], rows)
 
 
 def _stretches(
@@ -229,25 +281,43 @@ def _bound(corpus: Corpus, start: int, name: str, meaning: str) -> Bound:
 
 def scores(lanes: Sequence[Exploration]) -> None:
     """Show the numbers by which lanes may be compared, at the newest measurement of each, and say what they mean."""
-    table = {"": ["updates", "loss in its own mode", "loss, true history", "valid sentences"]}
-    tests = [session.evaluation(lane.run_id) for lane in lanes]
-    for lane, row in zip(lanes, tests, strict=True):
+    table = {"": [*_SCORES]}
+    for lane, row in zip(lanes, _newest_tests(lanes), strict=True):
+        step, own, true, valid = _score(lane, row)
         table[lane.name] = [
-            str(row.step) if row else "—",
-            number(_own_loss(lane, row.step)) if row and row.step else "—",
-            number(row.true_history_loss) if row else "—",
-            percent(row.valid_share) if row and row.valid_share is not None else "—",
+            "—" if step is None else str(step),
+            "—" if own is None else number(own),
+            "—" if true is None else number(true),
+            "—" if valid is None else percent(valid),
         ]
     st.table(table)
     st.caption(
         "Compare lanes by the loss with the true history and by what they write: the losses in their own modes "
         "are about different inputs."
     )
-    say_how_good(lanes, tests)
+    say_how_good(lanes, _newest_tests(lanes))
 
 
-def _own_loss(lane: Exploration, step: int) -> float:
-    return session.store().metrics(lane.run_id, after=step - 1)[0].loss
+_SCORES = ("updates", "loss in its own mode", "loss, true history", "valid sentences")
+
+
+def score_table(lanes: Sequence[Exploration]) -> Table:
+    """Return the same numbers as they are now, a row per lane."""
+    rows = [[lane.name, *_score(lane, row)] for lane, row in zip(lanes, _newest_tests(lanes), strict=True)]
+    return Table("the lanes in numbers", ["lane", *_SCORES], rows)
+
+
+def _newest_tests(lanes: Sequence[Exploration]) -> list[EvaluationRow | None]:
+    return [session.evaluation(lane.run_id) for lane in lanes]
+
+
+def _score(
+    lane: Exploration, row: EvaluationRow | None
+) -> tuple[int | None, float | None, float | None, float | None]:
+    if row is None:
+        return None, None, None, None
+    own = session.store().metrics(lane.run_id, after=row.step - 1)[0].loss if row.step else None
+    return row.step, own, row.true_history_loss, row.valid_share
 
 
 def say_how_good(lanes: Sequence[Exploration], tests: Sequence[EvaluationRow | None]) -> None:
@@ -263,30 +333,46 @@ def say_how_good(lanes: Sequence[Exploration], tests: Sequence[EvaluationRow | N
 
 def histories(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot], batch: Batch, *, key: str) -> None:
     """Show for one sentence (a batch of one row) what each lane is fed, beside the targets."""
-    corpus = lanes[0].corpus
+    corpus, name = lanes[0].corpus, notation.name
     texts = corpus.tokenizer.tokens
-    truth, targets = batch.inputs[0].tolist(), batch.targets[0].tolist()
-    length = int(batch.keep[0].nonzero().max()) + 1
+    length, given = int(batch.keep[0].nonzero().max()) + 1, int(batch.prompt_lengths[0])
+    truth, targets = batch.inputs[0, :length].tolist(), batch.targets[0, :length].tolist()
     strips = [
-        Strip("target", [Chip(texts[token], note=f"ω{t}") for t, token in enumerate(targets[:length], 1)])
+        Strip("target", [Chip(texts[token], note=name("token", t=t)) for t, token in enumerate(targets, 1)])
     ]
+    said = []
     for lane, snapshot in zip(lanes, snapshots, strict=True):
         step = min(snapshot.step + 1, lane.config.steps)  # as its next update feeds it
         config = lane.config_of_update(step)
-        fed = roll_out(snapshot.model, batch, config, step).inputs[0].tolist()
+        fed = roll_out(snapshot.model, batch, config, step).inputs[0, :length].tolist()
         # Free running feeds own predictions from the prompt on, right or wrong; elsewhere only a wrong one shows.
-        own_from = int(batch.prompt_lengths[0]) if config.mode == "free_running" else length
+        own_from = given if config.mode == "free_running" else length
         chips = [
             _fed_chip(texts[fed[t]], t, wrong=fed[t] != truth[t], own=t >= own_from) for t in range(length)
         ]
         strips.append(Strip(f"{lane.name} is fed", chips, lane.meaning))
+        said.append(fed_sentence(lane.name, fed, truth, given))
     token_strips(strips, key=key, first=1)
+    furniture.say(*said, key=f"what_{key}")
+    rows = zip(*([chip.text for chip in strip.chips] for strip in strips), strict=True)
+    columns = ["position", *(strip.name for strip in strips)]
+    aids.numbers(
+        Table("what is fed, and what should come", columns, [[at, *row] for at, row in enumerate(rows, 1)]),
+        key=key,
+    )
 
 
 def _fed_chip(text: str, t: int, *, wrong: bool, own: bool) -> Chip:
-    if wrong:
-        return Chip(text, note=f"x̂{t}", kind="wrong")
-    return Chip(text, note=f"x̂{t}", kind="own") if own else Chip(text, note=f"x{t}")
+    if wrong or own:
+        return Chip(text, notation.name("predicted embedding", t=t), "wrong" if wrong else "own")
+    return Chip(text, notation.name("embedding", t=t))
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def two_histories(run_id: str, step: int, _model: Decoder, _batch: Batch) -> TwoHistories:
+    """Compare both histories for a decoder of this run, after this step; the batch is that of its corpus."""
+    del run_id, step  # they tell decoders apart
+    return compare_histories(_model, _batch)
 
 
 def position_losses(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot]) -> None:
@@ -305,18 +391,33 @@ def position_losses(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot])
             ghosts.append(("plateau", corpus.entropies(corpus.prompt_length) or ()))
     longest = int(held_out.keep.sum(dim=1).argmax())
     labels = [corpus.tokenizer.tokens[token] for token in held_out.targets[longest].tolist()]
-    furniture.chart(
-        position_bars(
-            labels,
-            [(lane.name, lane.meaning, losses) for lane, losses in tests],
-            ghosts,
-            description="Loss per position with the true history.",
-            appearance=session.appearance(),
-        ),
-        key="position_losses",
+    figure = position_bars(
+        labels,
+        [(lane.name, lane.meaning, losses) for lane, losses in tests],
+        ghosts,
+        description="Loss per position with the true history.",
+        appearance=session.appearance(),
     )
+    furniture.chart(figure, key="position_losses")
     st.caption(
         f"Each bar is a mean over {len(held_out)} rows: {rows_name(corpus)}. The tokens below are those of one of them."
+    )
+    floor = ghosts[0][1] if ghosts else ()
+    if tests:
+        furniture.say(
+            *(position_sentence(lane.name, labels, losses, floor) for lane, losses in tests),
+            key="what_positions",
+        )
+    series = [*((lane.name, losses) for lane, losses in tests), *ghosts]
+    rows = zip(labels, *(values for _, values in series), strict=True)
+    aids.numbers(
+        Table(
+            "loss at each position, nats",
+            ["position", "token", *(name for name, _ in series)],
+            [[at, *row] for at, row in enumerate(rows, 1)],
+        ),
+        key="position_losses",
+        figure=figure,
     )
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 from decoder.figures import style
 from decoder.figures.matrices import Matrix
 from decoder.language import clean
+from pages.ui import picture
 from pages.ui.choice import Choice, nothing, whole_numbers
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "matrix"
@@ -18,8 +19,8 @@ _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "matrix"
 _component = st.components.v2.component(
     "decoder_matrix",
     html='<div class="root"></div>',
-    css=(_ASSETS / "matrix.css").read_text(encoding="utf-8"),
-    js=(_ASSETS / "matrix.js").read_text(encoding="utf-8"),
+    css=(_ASSETS / "matrix.css").read_text(encoding="utf-8") + picture.STYLE,
+    js=picture.SCRIPT + (_ASSETS / "matrix.js").read_text(encoding="utf-8"),
 )
 
 
@@ -116,6 +117,7 @@ def matrices(
             "mark_name": mark_name,
             "axes": list(axes),
             "caption": caption,
+            "file": picture.file_name(key),
             "looks": _looks(),
         },
         on_chosen_change=nothing,
@@ -151,6 +153,7 @@ def thumbnails(
             "selected": state.place,
             "turn": state.turn,
             "caption": caption,
+            "file": picture.file_name(key),
             "looks": _looks(),
         },
         on_chosen_change=nothing,

@@ -11,6 +11,7 @@ import streamlit as st
 
 from decoder.figures import style
 from decoder.language import clean
+from pages.ui import picture
 from pages.ui.choice import Choice, nothing
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "vectors"
@@ -18,8 +19,8 @@ _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "vectors"
 _component = st.components.v2.component(
     "decoder_vectors",
     html='<div class="root"></div>',
-    css=(_ASSETS / "vectors.css").read_text(encoding="utf-8"),
-    js=(_ASSETS / "vectors.js").read_text(encoding="utf-8"),
+    css=(_ASSETS / "vectors.css").read_text(encoding="utf-8") + picture.STYLE,
+    js=picture.SCRIPT + (_ASSETS / "vectors.js").read_text(encoding="utf-8"),
 )
 
 
@@ -85,6 +86,7 @@ def vectors(
             "turn": state.turn,
             "mark_name": clean(mark_name),
             "names": f"{names}rem",
+            "file": picture.file_name(key),
             "looks": {
                 appearance: {"colors": theme.scores, "muted": theme.muted}
                 for appearance, theme in style.THEMES.items()

@@ -1,5 +1,7 @@
 """Logit bars as data, and as files that can be taken away."""
 
+import json
+import re
 import struct
 from xml.etree import ElementTree as ET
 
@@ -55,3 +57,14 @@ def test_a_picture_as_svg_says_every_token_and_keeps_it_a_text(appearance):
     assert {"me", "<b>&", "</svg>"} <= set(texts)
     assert style.THEMES[appearance].background in picture
     assert not [element for element in root.iter() if element.tag.endswith(("}image", "}script", "}a"))]
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "<!--<script>", "</SCRIPT >", "\u2028", "\ud800"])
+def test_a_picture_as_a_page_keeps_every_token_inside_its_script(text):
+    bars = [LogitBar(text, 1.0, 0.25)]
+    page = export(logit_bars(bars, description=text), "html").decode()
+    harmless = export(logit_bars([LogitBar("me", 1.0, 0.25)], description="me"), "html").decode()
+    tags = re.compile(r"<[a-z!/][^>]{0,20}", re.IGNORECASE)
+    assert tags.findall(page) == tags.findall(harmless)
+    chart = json.loads(re.search(r'vegaEmbed\("#figure", (.*), \{"renderer"', page)[1])
+    assert chart["datasets"]["rows"][0]["token"] == logit_bars(bars).datasets["rows"][0]["token"]

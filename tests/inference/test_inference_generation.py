@@ -15,7 +15,7 @@ from decoder import (
     load_corpus,
     train,
 )
-from decoder.inference.generation import encode_prompt
+from decoder.inference.generation import count_work, encode_prompt, room
 from decoder.inference.sampling import distribution, draw
 from decoder.language import WordTokenizer
 from decoder.seeds import generator_for
@@ -281,3 +281,18 @@ def test_the_log_probability_is_that_of_the_model_not_of_the_truncated_distribut
     assert step.log_probability == pytest.approx(
         math.log(step.model_probabilities[step.picked].item()), abs=1e-5
     )
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_work_is_counted_by_what_every_step_computed(causal):
+    model = untrained(TEXT, causal=causal)
+    steps = list(generate(model, TEXT, "the", GREEDY, 8))  # 3 tokens, then 4, ... 8, and 8 twice, slid
+    work = count_work(steps)
+    assert work.recomputed == 3 + 4 + 5 + 6 + 7 + 8 + 8 + 8
+    assert work.computed == (3 + 1 + 1 + 1 + 1 + 1 + 8 + 8 if causal else work.recomputed)
+
+
+def test_room_is_how_many_steps_see_everything():
+    model = untrained(TEXT)
+    steps = list(generate(model, TEXT, "the", GREEDY, 12))
+    assert room(8, 3) == sum(step.window_start == 0 for step in steps) == 6

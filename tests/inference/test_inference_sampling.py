@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from decoder import Sampling, distribution
-from decoder.inference.sampling import draw
+from decoder.inference.sampling import contest, draw
 
 torch.set_num_threads(1)
 
@@ -198,3 +198,14 @@ def test_a_draw_is_replayed_by_its_generator_and_rows_are_independent():
     assert not torch.equal(draw(probabilities, fresh(1)), draw(probabilities, fresh(2)))
     assert len(set(draw(probabilities, fresh(1)).tolist())) == 5
     assert draw(probabilities, fresh()).shape == (64,)
+
+
+def test_a_contest_is_the_softmax_of_the_largest_logits_alone():
+    logits = torch.tensor([0.1, 2.0, -3.0, 1.0])
+    found = contest(logits, 3, (1.0, 2.0))
+    assert found.tokens == (1, 3, 0)
+    assert found.logits == pytest.approx((2.0, 1.0, 0.1))
+    for temperature, shares in zip((1.0, 2.0), found.shares, strict=True):
+        powers = [math.exp(logit / temperature) for logit in (2.0, 1.0, 0.1)]
+        assert shares == pytest.approx([power / sum(powers) for power in powers])
+    assert [round(shares[0], 3) for shares in found.shares] == [0.659, 0.502]  # as the lecture's example says

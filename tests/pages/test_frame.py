@@ -1,94 +1,25 @@
 """The pages without a browser: every corpus in every lane, bad settings, refusals, the walk through steps."""
 
-import dataclasses
 import random
-import sys
-from pathlib import Path
 
 import pytest
-import streamlit as st
-import torch
-from streamlit.testing.v1 import AppTest
+from short_trainings import PAGES, STEPS, train, visit
 
-from decoder import CORPORA, Evaluation, TextSource
+from decoder import CORPORA, TextSource
 from decoder.figures.style import NAMES
-from decoder.runs import Forecast, StoreError, advance, leases, open_store
+from decoder.runs import Forecast, StoreError, leases
 from decoder.runs.history import History
-from decoder.training import evaluation, presets
-from decoder.training.loss import loss_by_position, token_losses
 from decoder.training.presets import preset
-from decoder.training.rollout import teacher_forced
 from pages.ui import session
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = {
-    file.stem: str(file.relative_to(ROOT))
-    for folder in ("lecture", "lab")
-    for file in sorted((ROOT / "pages" / folder).glob("*.py"))
-}
-STEPS = 3
-SECONDS = 60
 WORDS = ["red", "old", "quiet", "boat", "train", "kite", "river", "city", "hill"]
 TEXT = " ".join(random.Random(8).choices(WORDS, k=400))
-
-
-def quick_evaluate(model, corpus):
-    """The same measurements, on a few sentences."""
-    batch = corpus.held_out(model.config.context_length)[:4]
-    losses = token_losses(teacher_forced(model, batch).logits, batch)
-    return Evaluation(
-        true_history_loss=evaluation.true_history_loss(model, batch),
-        own_history_loss=evaluation.own_history_loss(model, batch),
-        loss_per_position=loss_by_position(losses, batch),
-        valid_share=evaluation.valid_share(model, corpus, samples=4) if corpus.has_grammar else None,
-        prompted_accuracy=evaluation.prompted_accuracy(model, corpus, prompts=4)
-        if corpus.has_grammar
-        else None,
-    )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def store(tmp_path_factory):
-    """A store for all tests of this file, and trainings of a few updates."""
-    with pytest.MonkeyPatch.context() as patch:
-        short = {
-            name: dataclasses.replace(recipe, steps=STEPS, batch_size=2)
-            for name, recipe in presets.RECIPES.items()
-        }
-        patch.setattr(presets, "RECIPES", short)
-        patch.setattr(presets, "TEXT_RECIPE", dataclasses.replace(presets.TEXT_RECIPE, steps=STEPS))
-        patch.setattr(sys.modules["decoder.runs.advance"], "evaluate", torch.no_grad()(quick_evaluate))
-        store = open_store(f"sqlite:///{tmp_path_factory.mktemp('pages') / 'runs.sqlite3'}")
-        patch.setattr(session, "open_store", lambda: store)
-        st.cache_resource.clear()
-        yield store
-        st.cache_resource.clear()
-        store.close()
-
-
-def train(store, *configs):
-    for config in configs:
-        run_id = store.request(config)
-        while not advance(store, run_id).done:
-            pass
-        assert store.run(run_id).state == "finished", store.run(run_id).error
+pytestmark = pytest.mark.usefixtures("store")
 
 
 def lane_config(corpus, lane, **settings):
     mode = "teacher_forcing" if lane == "no_mask" else lane
     return preset(corpus, mode=mode, causal=lane != "no_mask", **settings)
-
-
-def visit(page="start", state=None, **query):
-    """One run of a page, with settings as a link carries them."""
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=SECONDS)
-    for key, value in query.items():
-        at.query_params[key] = value
-    for key, value in (state or {}).items():
-        at.session_state[key] = value
-    if page != "start":
-        at.switch_page(PAGES[page])
-    return at.run()
 
 
 def title(at):

@@ -1,5 +1,7 @@
 """Check questions: judged only when handed in, as often as one likes, and begun anew when their numbers change."""
 
+import json
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -99,3 +101,21 @@ def test_a_question_with_other_numbers_begins_anew():
 def test_a_number_is_right_to_the_digits_that_were_asked_for(digits, answer, right):
     question = Question("?", 1.05 * 14 / 18, "", str, kind="number", digits=digits)
     assert question.is_right(answer) == right
+
+
+def announced(at):
+    (component,) = at.get("bidi_component")
+    return json.loads(component.proto.json)
+
+
+def test_who_listens_is_told_the_verdict_that_came_last_and_the_same_one_again():
+    at = page()
+    assert announced(at) == {"text": "", "turn": 0}
+    at.number_input(key="answer-c99-0").set_value(7)
+    press(at, 0)
+    assert announced(at) == {"text": "✗ Not yet. 7 is too many.", "turn": 1}
+    at.selectbox(key="answer-c99-1").set_value("b")
+    press(at, 1)
+    assert announced(at) == {"text": "✓ Right. It is b.", "turn": 2}
+    press(at, 0)
+    assert announced(at) == {"text": "✗ Not yet. 7 is too many.", "turn": 3}
