@@ -15,6 +15,7 @@ from decoder.figures import style
 
 FONT_SIZE = 13
 MASKED = "╱╱╱ masked"
+_LEAST = 0.0005  # of a weight that is written with three decimals
 _ROW = 25  # pixels from one token to the next
 _LETTER = 8.3  # pixels, on the generous side, for bold ones too
 _ARCS = 84  # pixels in which the arcs stand
@@ -57,7 +58,7 @@ def arc_rows(
             "place": place,
             "token": f"{'◆ ' * (place in marked)}{'▸ ' * (place == row)}{label}",
             "weight": 0.0 if closed else weight,
-            "words": MASKED if closed else f"{weight:.3f}",
+            "words": MASKED if closed else _written(weight),
             "masked": closed,
             "looks": place == row,
         }
@@ -114,7 +115,7 @@ def arc_rows(
         aria=False,
     ).encode(x=x_bars, y=y, text="words:N")
     said = "; ".join(
-        f"{label}{', ' + mark_name if place in marked else ''}: {'masked' if closed else f'{weight:.3f}'}"
+        f"{label}{', ' + mark_name if place in marked else ''}: {'masked' if closed else _written(weight)}"
         for place, (label, weight, closed) in enumerate(zip(labels, weights, masked, strict=True))
     )
     chart: alt.LayerChart = alt.LayerChart(
@@ -127,6 +128,11 @@ def arc_rows(
         padding={"left": 2, "top": 2, "right": 2, "bottom": 2},
     ).resolve_scale(x="independent")
     return chart
+
+
+def _written(weight: float) -> str:
+    """Three decimals; a weight that is small and yet not 0 is never written as 0."""
+    return "< 0.001" if 0 < weight < _LEAST else f"{weight:.3f}"
 
 
 def _arcs(weights: Sequence[float], row: int, masked: Sequence[bool]) -> list[dict[str, Any]]:

@@ -102,6 +102,11 @@ def logits_after(model: Decoder, trace: Trace, layers: int) -> Tensor:
     return logits
 
 
+def greatest(logits: Tensor, most: int) -> Tensor:
+    """Return the ids, in their order, of at most so many tokens: those with the greatest logit at any position, (T, V)."""
+    return logits.amax(dim=0).argsort(descending=True)[:most].sort().values
+
+
 @torch.no_grad()
 def entropies(weights: Tensor) -> Tensor:
     """Entropy in nats of rows of weights (..., K) that sum to 1: (...); 0 for a row that looks at one place only."""

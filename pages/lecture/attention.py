@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -308,14 +309,26 @@ layers = after.index(
 vectors_after = mixing.block_input(trace, layers)[0] if layers < n_layers else trace.contextual_embeddings[0]
 logits = mixing.logits_after(model, trace, layers)  # (T, V)
 shares = logits.softmax(dim=-1)
-columns = logits.amax(dim=0).argsort(descending=True)[:MOST_LOGITS].sort().values
+drawn = mixing.greatest(logits, MOST_LOGITS)
 if layers < n_layers:
     st.caption(
         "⚠ Not what training knows: the output layer learns to read the last block only. What it makes of an earlier one is "
         "a look inside (a “logit lens”), no prediction of this decoder."
     )
-if len(columns) < len(texts):
-    st.caption(f"Of the {len(texts):,} logits of a position, the {len(columns)} tokens with the greatest.")
+if len(drawn) < len(texts):
+    st.caption(f"Of the {len(texts):,} logits of a position, the {len(drawn)} tokens with the greatest.")
+
+
+def numbers_after(what: str, columns: Sequence[str], rows: Sequence[Sequence[float]]) -> None:
+    """Offer the numbers of all positions after the chosen block."""
+    table = Table(
+        f"{what} after {layers} of {n_layers} blocks",
+        ["position", *columns],
+        [[label, *values] for label, values in zip(labels, rows, strict=True)],
+    )
+    aids.numbers(table, key=f"{what}_after")
+
+
 grey, red = st.columns(2)
 h_names = [name("contextual embedding", t=at) for at in range(1, T + 1)]
 with grey:
@@ -334,24 +347,19 @@ with grey:
         meaning="contextual_embeddings",
         names=8,
     )
-    aids.numbers(
-        Table(
-            f"vectors after {layers} of {n_layers} blocks",
-            ["position", *(f"number {at + 1}" for at in range(vectors_after.shape[1]))],
-            [[label, *values] for label, values in zip(labels, vectors_after.tolist(), strict=True)],
-        ),
-        key="grey_numbers",
+    numbers_after(
+        "vectors", [f"number {at + 1}" for at in range(vectors_after.shape[1])], vectors_after.tolist()
     )
 with red:
     vectors(
         [
             Vector(name("logits", t=at) if layers == n_layers else str(at - 1), values, visible(texts[best]))
             for at, (values, best) in enumerate(
-                zip(logits[:, columns].tolist(), logits.argmax(dim=-1).tolist(), strict=True), 1
+                zip(logits[:, drawn].tolist(), logits.argmax(dim=-1).tolist(), strict=True), 1
             )
         ],
         key="red_rows",
-        reach=logits[:, columns].abs().max().item(),
+        reach=logits[:, drawn].abs().max().item(),
         title="The logits of all positions; beside each the most likely next token",
         look="table",
         pressable=True,
@@ -360,14 +368,7 @@ with red:
         meaning="logits",
         names=8,
     )
-    aids.numbers(
-        Table(
-            f"logits after {layers} of {n_layers} blocks",
-            ["position", *texts],
-            [[label, *values] for label, values in zip(labels, logits.tolist(), strict=True)],
-        ),
-        key="red_numbers",
-    )
+    numbers_after("logits", texts, logits.tolist())
 best = shares.topk(min(TOP, len(texts)))
 changes = mixing.block_changes(trace)  # (layers, T)
 top = [

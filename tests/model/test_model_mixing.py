@@ -114,3 +114,10 @@ def test_the_weights_of_all_layers_are_those_of_the_trace(model, trace):
 )
 def test_a_weight_is_first_above_one_half_where_it_exceeds_it(weights, first):
     assert mixing.first_above([10, 20, 40], torch.tensor(weights)) == first
+
+
+def test_the_greatest_logits_of_any_position_are_chosen_in_the_order_of_their_ids():
+    logits = torch.tensor([[0.0, 5.0, -1.0, 2.0], [9.0, 0.0, -2.0, 3.0]])
+    assert mixing.greatest(logits, 2).tolist() == [0, 1]
+    assert mixing.greatest(logits, 3).tolist() == [0, 1, 3]
+    assert mixing.greatest(logits, 9).tolist() == [0, 1, 2, 3]
