@@ -88,7 +88,7 @@ class Vectors {
       if (note) make("span", line.name, { class: "note", text: note });
       line.row.classList.toggle("marked", marked);
     });
-    this.root.className = `root ${look}${pressable ? " pressable" : ""}`;
+    this.root.className = `root ${look}${pressable ? " pressable" : ""}${this.data.color ? " meant" : ""}`;
     this.rows.setAttribute("aria-label", `${title}: ${rows.length} by ${rows[0].values.length} numbers. Arrow keys move`
       + `${pressable ? ", Enter chooses a row" : ""}, Escape ends.`);
     this.at = [between(this.at[0], 0, rows.length - 1), between(this.at[1], 0, rows[0].values.length - 1)];
@@ -103,6 +103,8 @@ class Vectors {
     const get = (name, other) => css.getPropertyValue(`--st-${name}`).trim() || other;
     const look = looks[dark(get("background-color", "#ffffff")) ? "dark" : "light"];
     this.root.style.setProperty("--muted", look.muted);
+    this.root.style.setProperty("--ink", look.ink);
+    this.root.style.setProperty("--color", this.data.color || "transparent");
     this.root.style.setProperty("--names", this.data.names);
     this.text = get("text-color", "#1c2632");
     this.colors = ramp(look.colors);

@@ -45,12 +45,13 @@ def position_bars(
     x_title: str = "target position and token",
     y_title: str = "loss, nats",
     height: int = 200,
+    first: int = 1,
     appearance: style.Appearance = "light",
 ) -> alt.LayerChart:
     """The loss at every position, one bar per lane, inside outlines of what theory allows.
 
     Args:
-        positions: the target tokens; their number, from 1, is written before each, so that equal ones stay apart.
+        positions: the target tokens; their number is written before each, so that equal ones stay apart.
         losses: (name, meaning, one loss per position or None) of every lane.
         ghosts: (name, least possible loss per position) of every bound, at most three.
         description: what a screen reader says.
@@ -58,6 +59,7 @@ def position_bars(
         x_title: what the positions are.
         y_title: what is measured, in which unit.
         height: pixels of the plot; axis, titles and legend come on top of it.
+        first: number of the first position.
         appearance: "light" or "dark": the colours of words.
 
     Raises:
@@ -66,7 +68,7 @@ def position_bars(
     _check(positions, [(name, values) for name, _, values in losses], "losses")
     _check(positions, ghosts, "bounds")
     lanes = [(name, values) for name, _, values in losses]
-    theme, labels, series = style.THEMES[appearance], token_labels(positions, first=1), [*lanes, *ghosts]
+    theme, labels, series = style.THEMES[appearance], token_labels(positions, first), [*lanes, *ghosts]
     limit = top or _top(series)
     x, y = _position_axes(labels, limit, x_title, y_title, theme)
     names, meanings = [name for name, _ in series], [meaning for _, meaning, _ in losses]

@@ -19,13 +19,18 @@ Series: TypeAlias = tuple[str, style.Meaning, Sequence[float]]
 
 
 def change_bars(
-    outputs: Sequence[str], series: Sequence[Series], *, appearance: style.Appearance = "light"
+    outputs: Sequence[str],
+    series: Sequence[Series],
+    *,
+    title: str = "Greatest change of any logit",
+    appearance: style.Appearance = "light",
 ) -> alt.LayerChart:
     """Bars from 0 to the right, each with its number; exactly 0 is written as 0, and anything else never is.
 
     Args:
         outputs: what may have moved, from top to bottom; any text is safe.
         series: (name, meaning, change of every output); the names must differ.
+        title: what a screen reader says first.
         appearance: "light" or "dark": the colours of words.
 
     Raises:
@@ -84,7 +89,7 @@ def change_bars(
             "rows": rows,
             "outputs": [{"place": place, "output": output} for place, output in enumerate(outputs)],
         },
-        description=f"Greatest change of any logit. {said}",
+        description=f"{title}. {said}",
         width="container",
         height=_ROW * max(len(rows), 1) + 10,
         autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),

@@ -11,7 +11,7 @@ from typing import Final, Literal, get_args
 Notation = Literal["names", "symbols"]
 Term = Literal[
     "token", "prediction", "embedding", "predicted embedding", "position vector", "contextual embedding",
-    "logits", "loss", "row", "inputs", "targets",
+    "logits", "loss", "row", "inputs", "targets", "value", "head output",
 ]  # fmt: skip
 
 SYMBOLS: Final[dict[Term, str]] = {
@@ -24,6 +24,8 @@ SYMBOLS: Final[dict[Term, str]] = {
     "logits": "z",
     "loss": "ℓ",
     "row": "ω",
+    "value": "v",
+    "head output": "o",
 }
 
 _LOWERED = str.maketrans("-0123456789", "₋₀₁₂₃₄₅₆₇₈₉")

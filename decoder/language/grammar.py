@@ -29,6 +29,21 @@ class Slot:
         if self.words.ndim != len(self.by):
             raise ValueError(f"{self.words.ndim} axes of words for {len(self.by)} choices: name one per axis")
 
+    @cached_property
+    def tells(self) -> frozenset[str]:
+        """The choices that its word gives away: with all others as they are, each option makes another word."""
+        return frozenset(
+            name
+            for axis, name in enumerate(self.by)
+            if all(len(set(words)) == len(words) for words in _along(self.words, axis))
+        )
+
+
+def _along(words: NDArray[np.str_], axis: int) -> list[list[str]]:
+    """What one choice can make of a slot, once for every way in which the other choices can stand."""
+    lines: list[list[str]] = np.moveaxis(words, axis, -1).reshape(-1, words.shape[axis]).tolist()
+    return lines
+
 
 def independent(**words: Sequence[str]) -> dict[str, Slot]:
     """Slots that are each decided by a choice of their own name."""
@@ -62,14 +77,22 @@ class Form:
         sizes = (zip(slot.by, slot.words.shape, strict=True) for slot in self.columns)
         return {name: size for column in sizes for name, size in column}
 
+    @cached_property
+    def needed(self) -> tuple[tuple[int, ...], ...]:
+        """For each column the earlier columns that tell a choice on which its word depends."""
+        return tuple(
+            tuple(at for at, earlier in enumerate(self.columns[:column]) if earlier.tells & {*slot.by})
+            for column, slot in enumerate(self.columns)
+        )
+
     def write(self, choices: Mapping[str, int]) -> list[str]:
         """Words of the sentence that these choices make."""
         return [str(slot.words[tuple(choices[name] for name in slot.by)]) for slot in self.columns]
 
     def read(self, words: Sequence[str]) -> dict[str, int] | None:
-        """Choices behind these words, each taken where it first shows; None if no choice makes a word."""
+        """Choices behind these first words, each taken where it first shows; None if no choice makes a word."""
         choices: dict[str, int] = {}
-        for slot, word in zip(self.columns, words, strict=True):
+        for slot, word in zip(self.columns[: len(words)], words, strict=True):
             if slot.by and slot.by[-1] not in choices:
                 *known, new = slot.by
                 matches = np.flatnonzero(slot.words[tuple(choices[name] for name in known)] == word)
@@ -80,10 +103,17 @@ class Form:
 
     def accepts(self, words: Sequence[str]) -> bool:
         """Whether some choices make exactly these words: every dependency holds."""
-        if len(words) != len(self.columns):
+        return len(words) == len(self.columns) and self.begins(words)
+
+    def begins(self, words: Sequence[str]) -> bool:
+        """Whether some choices make a sentence that begins with these words."""
+        if len(words) > len(self.columns):
             return False
         choices = self.read(words)
-        return choices is not None and self.write(choices) == list(words)
+        return choices is not None and all(
+            str(slot.words[tuple(choices[name] for name in slot.by)]) == word
+            for slot, word in zip(self.columns, words, strict=False)
+        )
 
 
 class Grammar:
@@ -161,6 +191,25 @@ class Grammar:
         words = [self.tokenizer.tokens[token] for token in sentence]
         return any(form.accepts(words) for form in self.forms)
 
+    def needed(self, tokens: Sequence[int]) -> list[tuple[int, ...]]:
+        """For each position the earlier positions whose tokens tell what the token after it depends on.
+
+        Empty where chance or the template alone decides what follows, or where no sentence begins so.
+
+        Args:
+            tokens: ids, <s> first.
+        """
+        words = [self.tokenizer.tokens[token] for token in tokens[1:]]
+        starts = [*tokens[:1]] == [self.tokenizer.bos]
+        fitting = [
+            [form for form in self.forms if starts and len(form.columns) > t and form.begins(words[:t])]
+            for t in range(len(tokens))
+        ]
+        return [
+            tuple(sorted({1 + column for form in forms for column in form.needed[t]}))
+            for t, forms in enumerate(fitting)
+        ]
+
     @property
     def distinct(self) -> int:
         """Number of different sentences."""
@@ -191,6 +240,12 @@ class Grammar:
     def bound(self, start: int) -> float:
         """Least possible loss, nats per scored target, if only the first `start` tokens tell the truth."""
         return float(self.kept @ self.entropies(start) / self.kept.sum())
+
+
+def farthest(needed: Sequence[Sequence[int]]) -> int | None:
+    """Of `Grammar.needed` the position that has to look back farthest; None if no position needs an earlier one."""
+    reaches = {t: t - max(places) for t, places in enumerate(needed) if places}
+    return max(reaches, key=reaches.__getitem__) if reaches else None
 
 
 def conditional_entropies(

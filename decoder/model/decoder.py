@@ -22,7 +22,8 @@ class BlockTrace(NamedTuple):
         key: what each position offers, (B, H, K, D); K counts cached positions too.
         value: what each position hands over, (B, H, K, D).
         attention: scores, masked scores, weights and context per head.
-        attention_output: the heads' context, concatenated and projected, (B, T, C).
+        joined: the context of all heads, one after the other, (B, T, C).
+        attention_output: the joined heads, projected, (B, T, C).
         mlp_output: (B, T, C).
         output: the block's input plus the two outputs above, (B, T, C).
     """
@@ -31,6 +32,7 @@ class BlockTrace(NamedTuple):
     key: Tensor
     value: Tensor
     attention: Attention
+    joined: Tensor
     attention_output: Tensor
     mlp_output: Tensor
     output: Tensor
@@ -44,13 +46,15 @@ class Trace(NamedTuple):
         position_embeddings: p, added to x at the decoder's input, (T, C); zeros without positions.
         blocks: one BlockTrace per layer.
         contextual_embeddings: h, the output of the last block, (B, T, C).
-        logits: z, the output layer applied to the normalised h, (B, T, V).
+        normalised: h after the final norm, what the output layer reads, (B, T, C).
+        logits: z, the output layer applied to that, (B, T, V).
     """
 
     token_embeddings: Tensor
     position_embeddings: Tensor
     blocks: tuple[BlockTrace, ...]
     contextual_embeddings: Tensor
+    normalised: Tensor
     logits: Tensor
 
 
@@ -109,12 +113,12 @@ class Block(nn.Module):
         if cache is not None:
             key, value = cache.append(layer, key, value)  # 2 x (B, H, K, D)
         attention = attend(query, key, value, mask)
-        merged = attention.context.transpose(1, 2).reshape(B, T, C)
-        attention_output = self.attention_projection(merged)
+        joined = attention.context.transpose(1, 2).reshape(B, T, C)
+        attention_output = self.attention_projection(joined)
         middle = x + attention_output
         mlp_output = self.mlp_out(functional.gelu(self.mlp_in(self.mlp_norm(middle))))
         return BlockTrace(
-            query, key, value, attention, attention_output, mlp_output, output=middle + mlp_output
+            query, key, value, attention, joined, attention_output, mlp_output, output=middle + mlp_output
         )
 
 
@@ -203,8 +207,9 @@ class Decoder(nn.Module):
             x = blocks[-1].output
         if cache is not None:
             cache.length = K
-        logits = self.output(self.final_norm(x))  # (B, T, V)
-        return Trace(token_embeddings, position_embeddings, tuple(blocks), x, logits)
+        normalised = self.final_norm(x)
+        logits = self.output(normalised)  # (B, T, V)
+        return Trace(token_embeddings, position_embeddings, tuple(blocks), x, normalised, logits)
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
@@ -236,6 +241,7 @@ def join_traces(traces: list[Trace]) -> Trace:
         torch.cat([trace.position_embeddings for trace in traces], dim=0),
         blocks,
         blocks[-1].output,
+        torch.cat([trace.normalised for trace in traces], dim=1),
         torch.cat([trace.logits for trace in traces], dim=1),
     )
 
@@ -262,6 +268,7 @@ def _join_blocks(parts: tuple[BlockTrace, ...]) -> BlockTrace:
         key,
         value,
         attention,
+        torch.cat([part.joined for part in parts], dim=1),
         torch.cat([part.attention_output for part in parts], dim=1),
         torch.cat([part.mlp_output for part in parts], dim=1),
         torch.cat([part.output for part in parts], dim=1),

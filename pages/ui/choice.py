@@ -16,8 +16,7 @@ class Choice:
     """
 
     def __init__(self, key: str, given: Sequence[int] | None, limits: Sequence[int]) -> None:
-        chosen = dict(st.session_state.get(key) or {}).get("chosen")
-        told = chosen if isinstance(chosen, dict) else {}
+        told = _told(key)
         turn = told.get("turn")
         self.turn: int = turn if isinstance(turn, int) and not isinstance(turn, bool) else 0
         self.place = whole_numbers(told.get("place"), limits)
@@ -26,6 +25,16 @@ class Choice:
             st.session_state[f"{key} given"] = note = {"given": given, "turn": self.turn + 1}
         if note["turn"] > self.turn or not told:
             self.turn, self.place = note["turn"], whole_numbers(given, limits)
+
+
+def chosen(key: str, limits: Sequence[int]) -> list[int] | None:
+    """What the browser has just sent for a component, for its callback."""
+    return whole_numbers(_told(key).get("place"), limits)
+
+
+def _told(key: str) -> dict[str, Any]:
+    told = dict(st.session_state.get(key) or {}).get("chosen")
+    return told if isinstance(told, dict) else {}
 
 
 def whole_numbers(value: object, limits: Sequence[int]) -> list[int] | None:

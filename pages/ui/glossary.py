@@ -78,6 +78,18 @@ TERMS = {
     "mask": "Says which keys each query may look at; the causal mask closes those that come later.",
     "softmax": "Takes e to the power of each score and divides by the sum of the row.",
     "weight": "What the softmax makes of a score: a share of 1.",
+    "value": "What a position hands over to those that look at it: a vector, one per head. Written v.",
+    "head": "One attention of its own, with its own queries, keys and values. Several work side by side in a layer.",
+    "layer": "One block of the decoder: attention, then an MLP. Each reads what the one before it has made.",
+    "contextual embedding": (
+        "The vector of a position after the last block: its token, mixed with what it has looked at. Written h, drawn grey."
+    ),
+    "residual stream": (
+        "The vector of a position on its way through the blocks. Each block only adds to it, so nothing in it is overwritten."
+    ),
+    "entropy": (
+        "How widely a row of weights is spread, in nats: 0 if one place gets all, ln n if n places get the same."
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from decoder.figures import style
 from decoder.figures.matrices import Matrix
 from decoder.language import clean
 from pages.ui import picture
-from pages.ui.choice import Choice, nothing, whole_numbers
+from pages.ui.choice import Choice, chosen, nothing, whole_numbers
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "matrix"
 
@@ -49,6 +49,7 @@ def matrices(
     selected: Cell | tuple[int, int, int] | None = None,
     press: str = "",
     on_press: Callable[[Cell], None] | None = None,
+    on_choose: Callable[[Cell], None] | None = None,
     cross: bool = False,
     walk: Sequence[str] = (),
     bright_row: int | None = None,
@@ -68,6 +69,7 @@ def matrices(
         selected: the cell that is selected until somebody chooses another; a changed value overrides the choice.
         press: what Enter and a click do to a cell, "opens or closes it", instead of selecting it.
         on_press: called with a cell that was pressed, before the run that follows.
+        on_choose: called with a cell that was selected, before the run that follows.
         cross: outline the row and the column of the selected cell as well, in every panel.
         walk: one line of words per row; buttons then lead through the rows, without asking the server.
         bright_row: keep this row as it is and fade the others.
@@ -99,6 +101,11 @@ def matrices(
         if place and on_press:
             on_press(Cell(*place))
 
+    def selects() -> None:
+        place = chosen(key, limits)
+        if place and on_choose:
+            on_choose(Cell(*place))
+
     _component(
         key=key,
         data={
@@ -120,7 +127,7 @@ def matrices(
             "file": picture.file_name(key),
             "looks": _looks(),
         },
-        on_chosen_change=nothing,
+        on_chosen_change=selects,
         on_pressed_change=pressed,
     )
     return Cell(*state.place) if state.place else None
@@ -131,6 +138,7 @@ def thumbnails(
     *,
     key: str,
     selected: Head | tuple[int, int] | None = None,
+    on_choose: Callable[[Head], None] | None = None,
     caption: str = "",
 ) -> Head | None:
     """One small picture per head, a line per layer; a click or Enter chooses one.
@@ -139,12 +147,20 @@ def thumbnails(
         heads: `head_thumbnails(trace)`, layers x heads; the titles are their names.
         key: Streamlit key, unique in a run.
         selected: (layer, head) until somebody chooses another; a changed value overrides the choice.
+        on_choose: called with a head that was chosen, before the run that follows.
         caption: a line under the pictures.
 
     Returns:
         The chosen head, or None.
     """
-    state = Choice(key, selected, (len(heads), max(map(len, heads), default=0)))
+    limits = (len(heads), max(map(len, heads), default=0))
+    state = Choice(key, selected, limits)
+
+    def chooses() -> None:
+        place = chosen(key, limits)
+        if place and on_choose:
+            on_choose(Head(*place))
+
     _component(
         key=key,
         data={
@@ -156,7 +172,7 @@ def thumbnails(
             "file": picture.file_name(key),
             "looks": _looks(),
         },
-        on_chosen_change=nothing,
+        on_chosen_change=chooses,
         on_pressed_change=nothing,
     )
     return Head(*state.place) if state.place else None

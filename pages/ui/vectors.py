@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +12,7 @@ import streamlit as st
 from decoder.figures import style
 from decoder.language import clean
 from pages.ui import picture
-from pages.ui.choice import Choice, nothing
+from pages.ui.choice import Choice, chosen
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "vectors"
 
@@ -43,8 +43,10 @@ def vectors(
     look: Literal["strips", "table"] = "strips",
     pressable: bool = False,
     selected: int | None = None,
+    on_choose: Callable[[int], None] | None = None,
     mark_name: str = "",
     names: float = 9,
+    meaning: style.Meaning | None = None,
 ) -> int | None:
     """Draw rows of equally many numbers, on one colour scale around 0.
 
@@ -56,9 +58,11 @@ def vectors(
         look: "strips" stand apart, and pointing at one tells the numbers of all; the rows of a "table" are low and close.
         pressable: whether a click, or arrow keys and Enter, choose a row.
         selected: the row that is chosen until somebody chooses another; a changed value overrides the choice.
+        on_choose: called with a row that was chosen, before the run that follows.
         mark_name: what the sign before a name means.
         names: width of the column of names where there is room, in rem; pictures whose columns should be in line have the
             same.
+        meaning: gives the names its colour, as everywhere: contextual embeddings grey, logits red.
 
     Returns:
         The chosen row, or None.
@@ -74,6 +78,12 @@ def vectors(
     if not (math.isfinite(reach) and reach > 0):
         raise ValueError(f"the colours reach to {reach}: choose a finite number above 0")
     state = Choice(key, None if selected is None else [selected], [len(rows)])
+
+    def chooses() -> None:
+        place = chosen(key, [len(rows)])
+        if place and on_choose:
+            on_choose(place[0])
+
     _component(
         key=key,
         data={
@@ -87,12 +97,17 @@ def vectors(
             "mark_name": clean(mark_name),
             "names": f"{names}rem",
             "file": picture.file_name(key),
+            "color": style.COLORS[meaning] if meaning else "",
             "looks": {
-                appearance: {"colors": theme.scores, "muted": theme.muted}
+                appearance: {
+                    "colors": theme.scores,
+                    "muted": theme.muted,
+                    "ink": theme.text_colors[meaning] if meaning else theme.text,
+                }
                 for appearance, theme in style.THEMES.items()
             },
         },
-        on_chosen_change=nothing,
+        on_chosen_change=chooses,
     )
     return state.place[0] if state.place else None
 

@@ -1,16 +1,20 @@
-"""The page of attention: what it prints is what the stored decoder computes."""
+"""The page of attention: what it prints is what the stored decoder computes, for the head and row that are chosen."""
 
 import math
+import re
 
 import pytest
 import torch
 from playwright.sync_api import expect
 
 from decoder import load_corpus
+from decoder.figures.arcs import MASKED
 from decoder.training.presets import preset
 
 CONFIG = preset("ibm")
 SENTENCE = ["<s>", "IBM", "taught", "me", "GPT"]
+LABELS = [f"{at} {token}" for at, token in enumerate(SENTENCE)]
+EARLIER = 40  # updates
 
 
 @pytest.fixture(scope="module")
@@ -18,51 +22,85 @@ def model(trainings):
     return trainings.model(CONFIG)
 
 
-def traced(model):
+def weights_of(model, layer, head):
     ids = torch.tensor([[load_corpus("ibm").tokenizer.tokens.index(token) for token in SENTENCE]])
     with torch.no_grad():
-        return model.trace(ids)
+        return model.trace(ids).blocks[layer].attention.weights[0, head].tolist()
 
 
-def test_a_row_of_attention_shows_the_weights_of_the_chosen_head(visit, model):
+def is_shown(page, model, layer, head, row):
+    """Whether arcs, sentences and strips are those of this head and row."""
+    weights = weights_of(model, layer, head)[row]
+    texts = page.key("attention_row").locator("svg text").all_text_contents()
+    numbers = [text for text in texts if re.fullmatch(r"< 0\.001|[01]\.\d{3}", text)]
+    most = max(range(row + 1), key=weights.__getitem__)
+    spread = math.exp(-math.fsum(weight * math.log(weight) for weight in weights[: row + 1] if weight))
+    said = " ".join(page.sentences())
+    return (
+        numbers == ["< 0.001" if 0 < weight < 0.0005 else f"{weight:.3f}" for weight in weights[: row + 1]]
+        and texts.count(MASKED) == len(SENTENCE) - 1 - row
+        and any("▸" in text and LABELS[row] in text for text in texts)
+        and all(words in said for words in (f"layer {layer}, head {head}", LABELS[most], f"{spread:.1f}"))
+        and page.key("parts").locator(".row .name bdi").all_inner_texts()[-1] == f"= o{'₀₁₂₃₄'[row]}"
+    )
+
+
+def test_a_head_is_clicked_a_row_walked_to_and_the_link_opens_both_at_its_step(visit, model, trainings):
     page = visit("attention").trained()
-    labels = [f"{at} {token}" for at, token in enumerate(SENTENCE)]
-
-    def is_shown(layer, head, row):
-        weights = traced(model).blocks[layer].attention.weights[0, head, row].tolist()
-        strips = page.strips("attention_row")
-        if list(strips) != [f"{labels[row]} looks at"]:
-            return False
-        shown = [(text, float(note)) for text, note, _ in strips[f"{labels[row]} looks at"]]
-        expected = [
-            (token, pytest.approx(weights[at], abs=6e-4)) for at, token in enumerate(SENTENCE[: row + 1])
-        ]
-        most = max(range(row + 1), key=weights.__getitem__)
-        spread = math.exp(-math.fsum(weight * math.log(weight) for weight in weights[: row + 1]))
-        said = " ".join(page.sentences())
-        return shown == expected and all(
-            words in said
-            for words in (f"layer {layer}, head {head}", labels[row], labels[most], f"{spread:.1f}")
-        )
-
-    page.until(lambda: is_shown(0, 0, 4), "the first head")
+    page.until(lambda: is_shown(page, model, 0, 0, 3), "the row that looks back farthest")
     page.key("attention_heads").locator('button[data-layer="1"][data-head="3"]').click()
-    page.until(lambda: is_shown(1, 3, 4), "the chosen head")
+    page.until(lambda: is_shown(page, model, 1, 3, 3), "the chosen head")
     canvas = page.key("attention_matrix").locator("canvas")
     canvas.focus()
     canvas.press("ArrowUp")
-    canvas.press("ArrowUp")
     canvas.press("Enter")
-    page.until(lambda: is_shown(1, 3, 2), "the chosen row")
+    page.until(lambda: is_shown(page, model, 1, 3, 2), "the row chosen with the keyboard")
+    slider = page.key("row").get_by_role("slider")
+    slider.focus()
+    slider.press("ArrowRight")
+    slider.press("ArrowRight")
+    page.until(lambda: is_shown(page, model, 1, 3, 4), "the row of the slider")
+    page.key("grey_boxes").locator(".row").nth(1).click()
+    page.until(lambda: is_shown(page, model, 1, 3, 1), "the row of the grey box")
+    page.until(
+        lambda: all(part in page.page.url for part in ("layer=1", "head=3", "row=1", "run=")), "the address"
+    )
+
+    page.page.goto(f"{page.page.url}&after={EARLIER}")
+    page.idle()
+    earlier = trainings.model(CONFIG, EARLIER)
+    page.until(lambda: is_shown(page, earlier, 1, 3, 1), "the linked step, head and row")
+    expect(page.key("strip")).to_contain_text(f"trained {EARLIER} steps")
+
+
+def test_the_step_at_which_a_head_appeared_is_that_of_the_kept_decoders(visit, trainings):
+    run_id = trainings.finished(CONFIG)
+    steps = trainings.store.snapshots(run_id)
+    kept = {step: trainings.store.model(run_id, step)[0] for step in steps}
+    above = {
+        step: [head for head in range(4) if weights_of(model, 0, head)[3][1] > 0.5]
+        for step, model in kept.items()
+    }
+    first = next((step for step in steps if above[step]), None)
+    page = visit("attention", width=390, height=844).trained()
+    said = page.key("what_history")
+    expect(said).to_contain_text(f"after {first} updates" if first is not None else "not yet")
+    texts = page.key("head_history").locator("svg text")
+    expect(texts.filter(has_text="head 3")).to_have_count(1)
+    last = [weights_of(kept[steps[-1]], 0, head)[3][1] for head in range(4)]
+    expect(said).to_contain_text(f"the strongest is head {last.index(max(last))}")
 
 
 def test_a_typed_sentence_is_looked_at_and_an_unknown_word_refused_in_one_sentence(visit):
     page = visit("attention").trained()
+    arcs = page.key("attention_row").locator("svg text")
     page.type("sentence in ibm", "NASA showed us gravity")
-    page.until(lambda: "4 gravity looks at" in page.strips("attention_row"), "the typed sentence")
+    expect(arcs.filter(has_text="4 gravity")).to_have_count(1)
     page.type("sentence in ibm", "NASA showed us unicorns")
     expect(page.refusal).to_contain_text("unicorns")
     expect(page.refusal).to_have_count(1)
     expect(page.key("sentence in ibm").locator("input")).to_have_value("NASA showed us unicorns")
     page.type("sentence in ibm", "")
-    page.until(lambda: list(page.strips("attention_row")) == ["0 <s> looks at"], "the start token alone")
+    expect(arcs.filter(has_text="0 <s>")).to_have_count(1)
+    expect(arcs.filter(has_text="1.000")).to_have_count(1)
+    expect(page.key("row")).to_have_count(0)

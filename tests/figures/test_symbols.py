@@ -20,6 +20,8 @@ from decoder.figures.symbols import SYMBOLS, lowered, name, raised
         ("inputs", {"last": 0}, "token 0", "ω₀"),
         ("targets", {}, "targets", "ω₁ …"),
         ("loss", {}, "loss", "ℓ"),
+        ("value", {"t": 2}, "value 2", "v₂"),
+        ("head output", {"t": 3}, "head output 3", "o₃"),
     ],
 )
 def test_a_term_has_a_plain_name_and_a_symbol(term, indices, plain, symbol):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from decoder.language import CORPORA, load_corpus
-from decoder.language.grammar import Slot, conditional_entropies
+from decoder.language.grammar import Slot, conditional_entropies, farthest
 
 TABLE = {  # corpus: distinct, V, T, P, floor, plateau from the prompt
     "story": (1_920, 59, 24, 1, 0.3150, 0.6905),
@@ -185,3 +185,66 @@ def test_the_reference_sentence_has_probability_one_in_360():
 def test_a_slot_needs_one_choice_per_axis():
     with pytest.raises(ValueError, match="2 axes of words for 1 choices"):
         Slot([["a", "b"], ["c", "d"]], by=["X"])
+
+
+def ids_of(corpus, text):
+    return [corpus.tokenizer.bos, *corpus.tokenizer.encode(text)]
+
+
+def entropy(columns, probabilities):
+    """Entropy, nats, of these columns of rows together."""
+    mass = Counter()
+    for values, probability in zip(columns, probabilities, strict=True):
+        mass[tuple(values)] += probability
+    return -math.fsum(value * math.log(value) for value in mass.values())
+
+
+@pytest.mark.parametrize("name", ["story", "ibm"])
+def test_needed_tokens_say_alone_all_that_the_past_says_about_what_follows(name):
+    corpus = load_corpus(name)
+    rows, probabilities = (table.numpy() for table in corpus.grammar.enumerate())
+    longest = max(rows.tolist(), key=lambda row: sum(token != 0 for token in row))
+    needed = corpus.grammar.needed(longest[:-1])
+    for t in range(len(longest) - 1):
+
+        def uncertainty(places, t=t):
+            known = [tuple(row) for row in rows[:, places]]
+            together = [(*row, token) for row, token in zip(known, rows[:, t + 1], strict=True)]
+            return entropy(together, probabilities) - entropy(known, probabilities)
+
+        before, after = uncertainty([0]), uncertainty(list(range(t + 1)))
+        tokens = set(rows[:, t + 1].tolist())
+        if corpus.tokenizer.eos in tokens or 0 in tokens:
+            continue  # how long a sentence is, is chance, and known from its length so far
+        telling = [j for j in range(t + 1) if uncertainty([j]) < after + 1e-9 < before - 1e-9]
+        assert list(needed[t]) == telling, (t, needed[t], telling)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "needed"),
+    [
+        ("recall", "Ada sings : do re mi fa so la ti da sings", {12: (1,)}),
+        ("reverse", "a b c d e backwards e d", {6: (5,), 7: (4,), 8: (3,)}),
+        ("count", "count twos from 5 7", {4: (2, 4), 5: (2, 4, 5)}),
+        ("alphabet", "letters from c d", {3: (3,), 4: (3, 4)}),
+        (
+            "story",
+            "a tiny owl named Ada lived in the garden . one day he ate",
+            {12: (5,)},
+        ),  # he: no such story
+        ("ibm", "taught IBM me", {}),
+    ],
+)
+def test_needed_tokens_are_named_as_far_as_the_grammar_goes(name, text, needed):
+    corpus = load_corpus(name)
+    found = corpus.grammar.needed(ids_of(corpus, text))
+    assert {t: places for t, places in enumerate(found) if places} == needed
+    assert corpus.grammar.needed([]) == []
+
+
+def test_the_farthest_look_back_is_that_at_the_name():
+    corpus = load_corpus("story")
+    found = corpus.grammar.needed(ids_of(corpus, corpus.examples(1)[0]))
+    assert farthest(found) == 17
+    assert corpus.tokenizer.tokens[ids_of(corpus, corpus.examples(1)[0])[17]] == "then"
+    assert farthest([(), ()]) is None

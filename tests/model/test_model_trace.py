@@ -25,10 +25,12 @@ def test_every_field_of_a_trace_has_the_shape_that_the_lecture_gives_it():
     assert trace.token_embeddings.shape == (B, T, C)
     assert trace.position_embeddings.shape == (T, C)
     assert trace.contextual_embeddings.shape == (B, T, C)
+    assert trace.normalised.shape == (B, T, C)
     assert trace.logits.shape == (B, T, V)
     assert len(trace.blocks) == 3
     for block in trace.blocks:
         assert block.query.shape == block.key.shape == block.value.shape == (B, H, T, D)
+        assert block.joined.shape == (B, T, C)
         assert block.attention_output.shape == block.mlp_output.shape == block.output.shape == (B, T, C)
         scores, masked_scores, weights, context = block.attention
         assert scores.shape == masked_scores.shape == weights.shape == (B, H, T, T)
