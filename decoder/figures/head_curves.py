@@ -88,6 +88,7 @@ def head_curves(
         scale=alt.Scale(domain=[0, 1], nice=False, range=[height, 0]),
         axis=alt.Axis(
             format="~g",
+            labelFlush=False,
             tickCount=5,
             titleAngle=0,
             titleAlign="left",
