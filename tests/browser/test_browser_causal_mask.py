@@ -304,4 +304,6 @@ def test_leaks_probe_passes_and_a_training_without_the_mask_are_what_is_measured
     expect(page.key("verdict-shown-c29-1")).to_contain_text("no future to copy from")
     page.type("answer-c23-0", "15")
     expect(page.key("verdict-right-c23-0")).to_contain_text("15 of 36")
-    expect(page.key("said-c23").get_by_role("status")).to_contain_text("✓ Right. Row by row 5, 4")  # and heard
+    expect(page.key("said-c23").get_by_role("status")).to_contain_text(
+        "✓ Right. Row by row 5, 4"
+    )  # and heard
