@@ -77,24 +77,33 @@ st.caption(
 for lane, snapshot in zip(both, snapshots, strict=True):
     st.caption(f"{lane.name} as shown from here on: {snapshot.state}.")
 batch = first_lane.corpus.held_out(decoder.model.config.context_length)[:MOST_SENTENCES]
-count = len(batch)
-which = st.slider("Which sentence", 1, count, 1, key="held_out", bind="query-params") - 1 if count > 1 else 0
-row = batch[which : which + 1]
-lanes.histories(both, snapshots, row, key="histories")
 
-histories = lanes.two_histories(first_lane.run_id, decoder.step, decoder.model, batch)
-slip = histories.first_slip([*range(which, count), *range(which)])
-if slip:
-    check("c21", questions.what_free_running_feeds(slip, texts))
-masked = decoder.model.config.causal
-equal = questions.are_first_losses_equal(histories.first_losses(which), which + 1, masked=masked)
-check("c22", *([questions.what_teacher_forcing_feeds(slip, texts)] if slip else []), equal)
+
+def show_sentence() -> None:
+    """Show one sentence and ask about it; another one draws nothing else of the page anew."""
+    count = len(batch)
+    which = (
+        st.slider("Which sentence", 1, count, 1, key="held_out", bind="query-params") - 1 if count > 1 else 0
+    )
+    row = batch[which : which + 1]
+    lanes.histories(both, snapshots, row, key="histories")
+
+    histories = lanes.two_histories(first_lane.run_id, decoder.step, decoder.model, batch)
+    slip = histories.first_slip([*range(which, count), *range(which)])
+    if slip:
+        check("c21", questions.what_free_running_feeds(slip, texts))
+    masked = decoder.model.config.causal
+    equal = questions.are_first_losses_equal(histories.first_losses(which), which + 1, masked=masked)
+    check("c22", *([questions.what_teacher_forcing_feeds(slip, texts)] if slip else []), equal)
+    reading = read(decoder.model, row)
+    free = questions.is_right_free(reading, row, texts)
+    check("c19", questions.what_target_costs(reading, row, texts), *([free] if free else []))
+
+
+st.fragment(furniture.guarded(show_sentence))()
 
 st.subheader("Loss at each position, with the true history")
 lanes.position_losses(both, snapshots)
-reading = read(decoder.model, row)
-free = questions.is_right_free(reading, row, texts)
-check("c19", questions.what_target_costs(reading, row, texts), *([free] if free else []))
 
 st.subheader("What they write by themselves")
 for lane, snapshot in zip(both, snapshots, strict=True):

@@ -70,11 +70,11 @@ class Click(NamedTuple):
 
 
 def press(selector: str) -> Callable[[Page, int], None]:
-    """Click one of the elements that the selector finds, another one each time."""
+    """Click one of the elements that the selector finds, another one each time, and none that is chosen already."""
 
     def act(page: Page, number: int) -> None:
-        found = page.locator(selector)
-        found.nth((number + 1) % found.count()).click()  # the first one is chosen when the page opens
+        found = page.locator(f"{selector}:not([aria-pressed=true], [aria-checked=true])")
+        found.nth(number % found.count()).click()
 
     return act
 
@@ -93,12 +93,18 @@ def step(page: Page, number: int) -> None:
     page.locator(f".st-key-step-{('next', 'back')[number % 2]} button").click()
 
 
+def switch(page: Page, number: int) -> None:
+    """Switch the mask off, and on again, with the keyboard."""
+    del number
+    page.locator(".st-key-masked input").first.press("Space")
+
+
 CLICKS = (
     Click("", "the playhead", slide("after")),
     Click("tokens", "a token", press(".st-key-token_chips th button")),
     Click("embeddings", "a cell of the batch", press(".st-key-ids button[data-time]")),
     Click("causal_mask", "another head", press(".st-key-mask_heads button[data-head]")),
-    Click("causal_mask", "the mask on and off", press(".st-key-masked label")),
+    Click("causal_mask", "the mask on and off", switch),
     Click("attention", "another head", press(".st-key-attention_heads button[data-head]")),
     Click("training", "another sentence", slide("held_out", back="ArrowRight", forth="ArrowLeft")),
     Click("generation", "the next step", step),

@@ -93,6 +93,9 @@ def test_play_walks_to_the_end_and_stops_there(visit, model):
     steps = list(generate(model, CORPUS.tokenizer, "NASA", Sampling(greedy=True), 64))
     wait_for(page, steps[0])
     lengths = set()
+    page.key("candidates numbers").locator("summary").click()
+    rows = page.key("candidates sheet").locator("tbody tr")
+    expect(rows.first).to_be_visible()
     page.key("step play").locator("button").click()
 
     def has_ended():
@@ -103,6 +106,9 @@ def test_play_walks_to_the_end_and_stops_there(visit, model):
     assert len(lengths) >= 3  # it did not jump
     wait_for(page, steps[-1])
     expect(page.key("step play").locator("button")).to_have_text("Play")
+    shares = steps[-1].model_probabilities  # the open table has walked along
+    expect(rows.first).to_contain_text(TOKENS[shares.argmax()])
+    expect(rows.first).to_contain_text(f"{shares.max():.4g}")
 
 
 def test_temperature_and_greedy_of_a_link_shape_the_picks(visit, model):

@@ -29,7 +29,7 @@ def progress(training):
 
 def numbers(training):
     """Columns of the table of numbers by their lane."""
-    table = training.main.locator("table").first
+    table = training.main.locator('[data-testid="stTable"] table').first
     head = [text.strip() for text in table.locator("thead th").all_inner_texts()][1:]
     rows = [row.locator("td").all_inner_texts() for row in table.locator("tbody tr").all()]
     return {name: [row[column].strip() for row in rows] for column, name in enumerate(head, 1)}
@@ -77,10 +77,16 @@ def test_two_lanes_train_and_end_with_the_numbers_of_the_store(visit, trainings,
     training = visit("training", **SETTINGS)
     early = training.until(lambda: progress(training), "both lanes")
     assert min(early) < configs[0].steps
+    training.key("lanes_losses numbers").locator("summary").click()
+    rows = training.key("lanes_losses sheet").locator("tbody tr")
+    expect(rows.first).to_be_visible()  # while the curves go on growing
     training.until(lambda: sum(progress(training) or []) > sum(early), "another look at more steps")
     for config in configs:
         trainings.finished(config)
     training.trained()
+    expect(rows).to_have_count(configs[0].steps + 1)
+    last = trainings.store.metrics(trainings.store.request(configs[0]))[-1]
+    expect(rows.last.locator("td").nth(1)).to_have_text(f"{last.loss:.4g}")
     for config in configs:
         run = trainings.store.run(trainings.store.request(config))
         assert (run.state, run.step) == ("finished", config.steps)
