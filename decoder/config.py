@@ -132,6 +132,7 @@ class TrainConfig:
             raise ValueError(
                 f"the learning rate is {self.learning_rate!r}: choose a positive number such as 0.003"
             )
+        object.__setattr__(self, "learning_rate", float(self.learning_rate))  # equal ones are written alike
 
     def check_limits(self) -> None:
         """Raise ValueError if this training is larger than a shared machine should carry."""

@@ -21,8 +21,8 @@ from decoder.runs.tables import FORMAT, METADATA, SCHEMA_VERSION
 
 BUSY_SECONDS = 20.0
 NETWORK_FILE_SYSTEMS = {
-    "9p", "afs", "afpfs", "ceph", "cifs", "fuse.cephfs", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs",
-    "fuse.sshfs", "gfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs3", "nfs4", "ocfs2", "smb",
+    "9p", "afs", "afpfs", "beegfs", "ceph", "cifs", "fuse.cephfs", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs",
+    "fuse.sshfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs3", "nfs4", "ocfs2", "panfs", "smb",
     "smb2", "smb3", "smbfs", "webdav",
 }  # fmt: skip
 

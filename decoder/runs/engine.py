@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from decoder.runs.cluster import Cluster
 from decoder.runs.store import Store
@@ -23,8 +24,10 @@ def engine(store: Store) -> Workers | Cluster:
 
 
 def own_workers() -> int:
-    """Return how many processes of this machine the engine keeps: one per core, or none beside a cluster."""
-    return 0 if _cluster() else os.cpu_count() or 1
+    """Return how many processes of this machine the engine keeps: one per core that it may use, or none beside a cluster."""
+    if _cluster():
+        return 0
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _cluster() -> str:

@@ -27,6 +27,9 @@ from decoder.runs.tables import CHECKPOINTS, EVALUATIONS, METRICS, RUNS, SNAPSHO
 
 LEASE_SECONDS = 10.0
 MOST_DEATHS = 3
+RESTING_SECONDS = 2.0
+"""So long after its last quantum a run is said to wait again: others have their turn, or nobody works."""
+
 METRICS_ROW_BYTES = 120
 """Of one update, beside its losses per position."""
 
@@ -192,11 +195,21 @@ def release(store: Store, pids: tuple[int, ...]) -> None:
 def pause_unwatched(store: Store) -> None:
     """Pause the runs that somebody once looked at, and nobody any more."""
     unwatched = sql.and_(RUNS.c.state.in_(RUNNABLE), RUNS.c.viewed < store.database.now - WATCHED_SECONDS)
+    _let(store, unwatched, "paused")
+
+
+def rest(store: Store) -> None:
+    """Say of the runs that had their last quantum a while ago that they wait."""
+    resting = RUNS.c.advanced < store.database.now - RESTING_SECONDS
+    _let(store, sql.and_(RUNS.c.state == "training", RUNS.c.lease.is_(None), resting), "waiting")
+
+
+def _let(store: Store, which: sql.ColumnElement[bool], state: State) -> None:
     with store.database.read() as connection:  # looking takes no lock, and there is seldom something to do
-        found = connection.scalar(sql.select(RUNS.c.id).where(unwatched).limit(1))
+        found = connection.scalar(sql.select(RUNS.c.id).where(which).limit(1))
     if found is not None:
         with store.database.write() as connection:
-            connection.execute(sql.update(RUNS).where(unwatched).values(state="paused"))
+            connection.execute(sql.update(RUNS).where(which).values(state=state))
 
 
 def _free(store: Store, which: sql.ColumnElement[bool], deaths: int) -> None:

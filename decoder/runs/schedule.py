@@ -183,8 +183,11 @@ def forecast(store: Store, workers: int) -> dict[str, Forecast]:
     Args:
         store: where the runs are.
         workers: how many there are at least; those that are seen to work count, on whatever machine they are.
+
+    Returns:
+        by run's id; nothing is to be expected where nobody is known to work.
     """
     found = candidates(store)
+    workers = max(workers, len({run.worker for run in found if not run.free}))
     total = sum(run.remaining_seconds for run in found)
-    at_work = {run.worker for run in found if not run.free}
-    return play(found, max(workers, len(at_work)), quantum=max(QUANTUM_SECONDS, total / FORECAST_QUANTA))
+    return play(found, workers, quantum=max(QUANTUM_SECONDS, total / FORECAST_QUANTA)) if workers else {}

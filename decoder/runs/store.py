@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import safetensors.torch
 import sqlalchemy as sql
+from sqlalchemy.exc import IntegrityError
 from torch import Tensor
 
 from decoder.config import TrainConfig
@@ -164,7 +165,12 @@ class Store:
             if not self._knows(fork_id):
                 _check_trainable(config)
                 self._check_room(keep=parent.run_id)
-                self._insert_fork(self._new_row(fork_id, config, parent.run_id, step))
+                try:
+                    self._insert_fork(self._new_row(fork_id, config, parent.run_id, step))
+                except StoreError as error:
+                    if isinstance(error.__cause__, IntegrityError):  # its parent was removed at this moment
+                        raise _unknown(parent.run_id) from error
+                    raise
         if viewer:
             self.watch(fork_id, viewer)
         return fork_id
@@ -273,12 +279,15 @@ class Store:
             ids = connection.scalars(finished.limit(200)).all()
         wanted = _flat(config)
 
-        def differences(run: Run) -> int:
-            found = _flat(run.config)
+        def differences(segment: Segment) -> int:
+            found = _flat(segment.config)
             return sum(found[name] != value for name, value in wanted.items())
 
-        runs = [run for run in map(self.run, ids) if run.config.corpus == config.corpus]
-        return min(runs, key=differences, default=None)
+        last = [self.lineage(run_id)[-1] for run_id in ids]
+        nearest = min(
+            (one for one in last if one.config.corpus == config.corpus), key=differences, default=None
+        )
+        return None if nearest is None else self.run(nearest.run_id)
 
     def _knows(self, run_id: str) -> bool:
         with self.database.read() as connection:
@@ -420,9 +429,10 @@ class Store:
         if run_id is None:
             return False
         with self.database.write() as connection:
-            # Asked again with the row locked: somebody may have begun to look at it.
-            still = sql.update(RUNS).where(RUNS.c.id == run_id, removable)
-            if not connection.execute(still.values(bytes=RUNS.c.bytes)).rowcount:
+            # Asked again with the row locked: somebody may have begun to look at it, or to continue it.
+            connection.execute(sql.update(RUNS).where(RUNS.c.id == run_id).values(bytes=RUNS.c.bytes))
+            connection.execute(sql.select(RUNS.c.id).where(RUNS.c.id == run_id).with_for_update())
+            if connection.scalar(sql.select(RUNS.c.id).where(RUNS.c.id == run_id, removable)) is None:
                 return True
             for table in OF_A_RUN:
                 connection.execute(sql.delete(table).where(table.c.run_id == run_id))

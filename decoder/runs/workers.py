@@ -85,10 +85,11 @@ class Workers:
 
 
 def tidy(store: Store) -> None:
-    """Free the runs of the dead, pause those that nobody looks at, and keep the store within its quota."""
+    """Free the runs of the dead, say which wait, pause those that nobody looks at, keep the store within its quota."""
     # A store that is busy or full now may take it a moment later.
     with contextlib.suppress(StoreError):
         leases.bury_dead(store)
+        leases.rest(store)
         leases.pause_unwatched(store)
         store.evict()
 

@@ -16,7 +16,6 @@ from pages.ui.session import Exploration
 
 alt.theme.enable("none")  # Streamlit's theme decides
 POLL_SECONDS = 0.5
-RUNNING = {"waiting", "training"}
 
 
 def head(title: str, question: str) -> None:
@@ -70,7 +69,7 @@ def guarded(draw: Callable[[], None]) -> Callable[[], None]:
 
 def any_running(explorations: Sequence[Exploration]) -> bool:
     """Whether one of these trainings goes on."""
-    return any(exploration.run.state in RUNNING for exploration in explorations)
+    return any(exploration.run.state in session.RUNNING for exploration in explorations)
 
 
 def next_page(path: str, label: str) -> None:

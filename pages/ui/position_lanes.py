@@ -49,11 +49,11 @@ def compare(explorations: list[Exploration]) -> None:
 
     def draw() -> None:
         runs = [exploration.run for exploration in explorations]
-        session.look([run.id for run in runs if run.state in furniture.RUNNING])
+        session.look([run.id for run in runs if run.state in session.RUNNING])
         for exploration, run, place in zip(explorations, runs, st.columns(len(runs)), strict=True):
             with place:
                 _training(exploration, run)
-        if running and not any(run.state in furniture.RUNNING for run in runs):
+        if running and not any(run.state in session.RUNNING for run in runs):
             st.rerun()
 
     furniture.live(draw, running=running)

@@ -6,6 +6,7 @@ Session state holds ids and small settings only; whatever is worth keeping is in
 from __future__ import annotations
 
 import math
+import random
 import threading
 import time
 from collections.abc import Sequence
@@ -56,6 +57,8 @@ MAX_SEED = 9_999
 HEARTBEAT_SECONDS = 5.0
 FORECAST_SECONDS = 2.0
 HISTORY_SECONDS = 0.2
+NEAREST_SECONDS = 10.0
+RUNNING = {"waiting", "training"}
 MOST_STRANGE_SHARE = 0.05  # of an upload's characters; above it is no text
 
 
@@ -189,6 +192,17 @@ def choose(*, with_mode: bool = True) -> None:
             bind="query-params",
             help="Decides initial weights and batches. The same seed gives the same training, bit by bit.",
         )
+        st.button(
+            "New seed",
+            icon=":material/casino:",
+            key="new seed",
+            on_click=_draw_seed,
+            help="The same training by other chances: what of its curve stays, and what was luck?",
+        )
+
+
+def _draw_seed() -> None:
+    st.session_state.seed = random.randint(0, MAX_SEED)  # for a lesson, not for a secret
 
 
 def _choose_text() -> None:
@@ -297,6 +311,12 @@ def forecasts() -> dict[str, Forecast]:
     return schedule.forecast(store(), own_workers())
 
 
+@st.cache_resource(ttl=NEAREST_SECONDS, max_entries=256, show_spinner=False)
+def nearest_finished(run_id: str) -> Run | None:
+    """Return the finished run that is most like this one, to be looked at meanwhile."""
+    return store().nearest_finished(store().run(run_id).config)
+
+
 def _shown(slot: str, lane: Lane) -> str | None:
     """Return the run that is shown in place of the settings, if it is still there and they have not changed."""
     state = st.session_state
@@ -376,9 +396,9 @@ class _History:
         self._evaluations: list[EvaluationRow] = []
         self._read_at = -math.inf
 
-    def read(self) -> tuple[list[MetricsRow], list[EvaluationRow]]:
+    def read(self, *, fresh: bool) -> tuple[list[MetricsRow], list[EvaluationRow]]:
         with self._lock:
-            if time.monotonic() - self._read_at > HISTORY_SECONDS:
+            if fresh or time.monotonic() - self._read_at > HISTORY_SECONDS:
                 self._metrics += store().metrics(self._run_id, after=len(self._metrics))
                 self._evaluations = store().evaluations(self._run_id)
                 self._read_at = time.monotonic()
@@ -392,8 +412,9 @@ def _history(run_id: str) -> _History:
 
 
 def history(run_id: str) -> tuple[list[MetricsRow], list[EvaluationRow]]:
-    """Return the updates and evaluations of a run; a class that looks at one run reads it once."""
-    return _history(run_id).read()
+    """Return the updates and evaluations of a run; a class that looks at one run while it goes on reads it once."""
+    # The last drawing of all is of a run that has ended, and must not miss its last updates.
+    return _history(run_id).read(fresh=store().run(run_id).state not in RUNNING)
 
 
 def evaluation(run_id: str, step: int | None = None) -> EvaluationRow | None:

@@ -9,7 +9,7 @@ from typing import get_args
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from decoder.config import MAX_BATCH_SIZE, MAX_STEPS, Schedule
+from decoder.config import MAX_BATCH_SIZE, MAX_STEPS, Pick, Schedule
 from decoder.figures.style import NAMES
 from decoder.figures.words import run_state
 from decoder.runs import Run
@@ -18,6 +18,7 @@ from pages.ui.session import Exploration, Snapshot
 from pages.ui.visitor import viewer
 
 LONG_WAIT_SECONDS = 10.0
+ENDED = {"finished", "failed"}
 PLAYHEAD = "after"  # of the address: after how many updates the decoder is looked at
 
 
@@ -59,7 +60,8 @@ def follow(explorations: Sequence[Exploration]) -> list[Snapshot | None]:
     for exploration in explorations:
         if exploration.run.state == "failed" and not session.store().snapshots(exploration.run_id):
             session.refuse(ValueError(f"the training failed: {exploration.run.error}"))
-    running = furniture.any_running(explorations)
+    states = [exploration.run.state for exploration in explorations]
+    going = any(state not in ENDED for state in states)
     progress = st.container()
     several = len(explorations) > 1
     for letter, exploration, place in zip("AB", explorations, _side_by_side(len(explorations)), strict=False):
@@ -72,7 +74,7 @@ def follow(explorations: Sequence[Exploration]) -> list[Snapshot | None]:
 
     def look() -> None:
         runs = [exploration.run for exploration in explorations]
-        session.look([run.id for run in runs if run.state in furniture.RUNNING])
+        session.look([run.id for run in runs if run.state not in ENDED])
         for exploration, run, place in zip(explorations, runs, _side_by_side(len(runs)), strict=True):
             with place:
                 _progress(exploration, run)
@@ -80,11 +82,16 @@ def follow(explorations: Sequence[Exploration]) -> list[Snapshot | None]:
             [step for step in session.store().snapshots(run.id) if at is None or step <= at] for run in runs
         ]
         further = any(steps and steps[-1] >= step for steps, step in zip(kept, next_steps, strict=True))
-        if running and (further or not any(run.state in furniture.RUNNING for run in runs)):
+        ended = all(run.state in ENDED for run in runs)
+        # Somebody else, or a page of one's own, may have paused it or let it go on.
+        turned = any(
+            (run.state == "paused") != (state == "paused") for run, state in zip(runs, states, strict=True)
+        )
+        if going and (further or ended or turned):
             st.rerun()
 
     with progress:
-        furniture.live(look, running=running)
+        furniture.live(look, running=going)
     return drawn
 
 
@@ -101,17 +108,16 @@ def controls(exploration: Exploration, of: str = "") -> None:
     """
     run, slot = exploration.run, exploration.slot
     with st.container(horizontal=True, vertical_alignment="center"):
-        if run.state in furniture.RUNNING:
+        if run.state in session.RUNNING:
             st.button(
                 f"Pause{of}", key=f"{slot} pause", icon=":material/pause:", on_click=_pause, args=(run.id,)
             )
         elif run.state == "paused":
-            resume = session.store().resume
             st.button(
                 f"Go on{of}",
                 key=f"{slot} go on",
                 icon=":material/play_arrow:",
-                on_click=resume,
+                on_click=_go_on,
                 args=(run.id,),
             )
         # A key of its own for every run: the form of the next one is closed, and says what that one does.
@@ -124,6 +130,13 @@ def controls(exploration: Exploration, of: str = "") -> None:
 def _pause(run_id: str) -> None:
     try:
         session.store().pause(run_id, viewer())
+    except ValueError as error:
+        st.session_state["pause refusal"] = str(error)
+
+
+def _go_on(run_id: str) -> None:
+    try:
+        session.store().resume(run_id)
     except ValueError as error:
         st.session_state["pause refusal"] = str(error)
 
@@ -155,6 +168,20 @@ def _fork_form(exploration: Exploration) -> None:
             format_func=lambda name: name.replace("_", " "),
             key=f"{key} schedule",
         )
+        st.selectbox(
+            "Own predictions are picked",
+            get_args(Pick),
+            index=get_args(Pick).index(config.pick),
+            key=f"{key} pick",
+        )
+        st.number_input(
+            "True tokens before own predictions",
+            0,
+            config.decoder.context_length,
+            config.start or 0,
+            help="0: as many as the corpus gives as a prompt.",
+            key=f"{key} start",
+        )
         # Not a primary button: app.css cannot know in a popover whether the page is dark.
         st.form_submit_button("Go on this way", on_click=_fork, args=(exploration, step), key=f"{key} go")
     if refusal := st.session_state.pop(f"{key} refusal", None):
@@ -179,6 +206,8 @@ def _fork(exploration: Exploration, step: int) -> None:
             batch_size=int(state[f"{key} batch"]),
             steps=int(state[f"{key} steps"]),
             schedule=state[f"{key} schedule"],
+            pick=state[f"{key} pick"],
+            start=int(state[f"{key} start"]) or None,
         )
     except ValueError as error:
         state[f"{key} refusal"] = str(error)
@@ -189,7 +218,7 @@ def _fork(exploration: Exploration, step: int) -> None:
 
 def _progress(exploration: Exploration, run: Run) -> None:
     """Say in words where the training stands, and what may be expected."""
-    expected = session.forecasts().get(run.id) if run.state in furniture.RUNNING else None
+    expected = session.forecasts().get(run.id) if run.state in session.RUNNING else None
     state = run_state(
         run.state,
         run.step,
@@ -215,7 +244,7 @@ def _progress(exploration: Exploration, run: Run) -> None:
 
 
 def _offer_nearest(exploration: Exploration) -> None:
-    nearest = session.store().nearest_finished(exploration.config)
+    nearest = session.nearest_finished(exploration.run_id)
     if nearest is not None:
         name = f"{NAMES[session.lane_of(nearest.config)]}, seed {nearest.config.seed}"
         if st.button(f"Meanwhile look at a finished one: {name}", key=f"{exploration.slot} nearest"):

@@ -31,12 +31,14 @@ class NameVisitors:
 
         async def send_with_name(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                if headers.get("content-type", "").startswith("text/html"):
-                    headers.append(
-                        "Set-Cookie", f"{COOKIE}={uuid.uuid4().hex}; Path=/; HttpOnly; SameSite=Strict"
-                    )
+                name = f"{COOKIE}={uuid.uuid4().hex}; Path=/; HttpOnly; SameSite=Lax"
+                MutableHeaders(scope=message).append("Set-Cookie", name)
             await send(message)
 
-        named = scope["type"] != "http" or COOKIE in HTTPConnection(scope).cookies
-        await self._app(scope, receive, send if named else send_with_name)
+        nameless = scope["type"] == "http" and _asks_for_a_page(HTTPConnection(scope))
+        await self._app(scope, receive, send_with_name if nameless else send)
+
+
+def _asks_for_a_page(request: HTTPConnection) -> bool:
+    """Whether a browser without a name asks for a page; the answer may be that the page it has is still good."""
+    return "text/html" in request.headers.get("accept", "") and COOKIE not in request.cookies

@@ -155,8 +155,11 @@ def test_a_run_of_ones_own_can_be_paused_and_goes_on(visit, trainings):
     start.idle().until(lambda: re.search(r"paused: step \d+ of 200 by you", strip(start)), "the pause, still")
     assert len(trainings.store.watchers(run_id)) == 1, "after a reload it is the same visitor"
     assert trainings.store.run(run_id).state == "paused"
+    other = visit("", corpus="story", seed=25)
+    assert re.search(r"paused: step \d+ of 200 by hand", strip(other))
     press(start, "Go on")
-    start.until(lambda: trainings.store.run(run_id).state == "training", "the training to go on")
+    start.until(lambda: trainings.store.run(run_id).state != "paused", "the training to go on")
+    other.until(lambda: re.search("training: |waiting|finished", strip(other)), "the other page to notice it")
 
 
 def test_a_shared_run_goes_on_for_the_others(visit, trainings):

@@ -7,7 +7,7 @@ from short_trainings import PAGES, STEPS, train, visit
 
 from decoder import CORPORA, TextSource
 from decoder.figures.style import NAMES
-from decoder.runs import Forecast, StoreError, leases
+from decoder.runs import Forecast, StoreError, advance, leases
 from decoder.runs.history import History
 from decoder.training.presets import preset
 from pages.ui import session
@@ -228,3 +228,44 @@ def test_a_store_that_fails_is_one_sentence_on_every_page(store, monkeypatch):
         at = visit(page)
         assert not at.exception, page
         assert refusals(at) == ["⚠ the store has no room left on its disk: free some space"], page
+
+
+def test_a_new_seed_is_another_training_with_the_same_settings(store):
+    at = visit(seed="57")
+    run_id = at.query_params["run"]
+    for _ in range(3):  # the same seed may be drawn again, but not for ever
+        at.button(key="new seed").click().run()
+        if at.session_state["seed"] != 57:
+            break
+    assert at.query_params["run"] != run_id
+    drawn = store.run(
+        at.query_params["run"][0] if isinstance(at.query_params["run"], list) else at.query_params["run"]
+    )
+    assert drawn.config == preset("ibm", seed=at.session_state["seed"])
+
+
+def test_the_last_drawing_of_a_curve_misses_nothing(store):
+    """Somebody else may have read the run a moment before its last quantum."""
+    run_id = store.request(preset("ibm", seed=58))
+    advance(store, run_id, 0.0)
+    assert len(session.history(run_id)[0]) == 1
+    while not advance(store, run_id).done:
+        pass
+    metrics, evaluations = session.history(run_id)
+    assert [row.step for row in metrics] == list(range(1, STEPS + 1))
+    assert evaluations[-1].step == STEPS
+
+
+def test_a_store_that_fails_when_a_training_shall_go_on_is_one_sentence(store, monkeypatch):
+    run_id = store.request(preset("ibm", seed=59))
+    at = visit(seed="59")
+    at.button(key="run pause").click().run()
+
+    def fail(_run_id):
+        raise StoreError("the store sings")
+
+    monkeypatch.setattr(store, "resume", fail)
+    at.button(key="run go on").click().run()
+    assert not at.exception
+    assert refusals(at) == ["⚠ the store sings"]
+    assert store.run(run_id).state == "paused"

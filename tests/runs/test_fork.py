@@ -10,6 +10,7 @@ from undisturbed import Change, assert_equal_weights, assert_undisturbed, tiny, 
 from decoder.config import DecoderConfig
 from decoder.runs import leases
 from decoder.runs.advance import Advancer
+from decoder.runs.store import UnknownRunError
 from decoder.runs.tables import CHECKPOINTS, RUNS
 
 pytestmark = pytest.mark.usefixtures("quick_evaluations")
@@ -351,3 +352,19 @@ def test_the_fork_of_a_run_that_is_still_trained_takes_the_last_state_that_helps
         assert connection.scalar(sql.select(RUNS.c.checkpoint_step).where(RUNS.c.id == fork)) == 9
     finish(store, fork)
     assert_undisturbed(store, fork, Change(12, tiny(mode="free_running")))
+
+
+def test_a_fork_of_a_run_that_is_removed_at_that_moment_says_that_it_is_gone(
+    store, monkeypatch, let_time_pass
+):
+    parent = store.request(tiny())
+    finish(store, parent)
+    let_time_pass(store, 100)
+
+    def make_room(**_keep):
+        store.quota_bytes = 0
+        store.evict()
+
+    monkeypatch.setattr(store, "_check_room", make_room)
+    with pytest.raises(UnknownRunError, match=f"there is no run '{parent}' in this store"):
+        store.fork(parent, 5, mode="free_running")

@@ -34,6 +34,8 @@ def finish(store, run_id):
 def test_equal_configurations_are_one_run_and_different_ones_are_not(store):
     assert store.request(tiny(seed=3), viewer="a") == store.request(tiny(seed=3), viewer="b")
     assert store.request(tiny(seed=4)) != store.request(tiny(seed=3))
+    assert tiny(learning_rate=1) == tiny(learning_rate=1.0), "Python says so"
+    assert store.request(tiny(learning_rate=1)) == store.request(tiny(learning_rate=1.0))
 
 
 def test_a_requested_run_waits_with_its_configuration(store):
