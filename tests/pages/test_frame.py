@@ -238,9 +238,7 @@ def test_a_new_seed_is_another_training_with_the_same_settings(store):
         if at.session_state["seed"] != 57:
             break
     assert at.query_params["run"] != run_id
-    drawn = store.run(
-        at.query_params["run"][0] if isinstance(at.query_params["run"], list) else at.query_params["run"]
-    )
+    drawn = store.run(at.query_params["run"])
     assert drawn.config == preset("ibm", seed=at.session_state["seed"])
 
 
