@@ -14,7 +14,7 @@ from decoder.config import Mode
 
 Appearance = Literal["light", "dark"]
 Kind = Literal["scores", "masked_scores", "weights"]
-Meaning = Mode | Literal["no_mask", "logits", "contextual_embeddings"]
+Meaning = Mode | Literal["no_mask", "logits", "contextual_embeddings", "weights"]
 
 COLORS: Final[dict[Meaning, str]] = {
     "teacher_forcing": "#0072B2",
@@ -24,6 +24,7 @@ COLORS: Final[dict[Meaning, str]] = {
     "no_mask": "#CC79A7",
     "logits": "#D55E00",
     "contextual_embeddings": "#8A8A8A",
+    "weights": "#7A70C8",
 }
 """Lines, bars and boxes: the same in light and dark."""
 
@@ -35,6 +36,7 @@ NAMES: Final[dict[Meaning, str]] = {
     "no_mask": "no mask",
     "logits": "logits",
     "contextual_embeddings": "contextual embeddings",
+    "weights": "attention weights",
 }
 """What legends and tables call them."""
 
@@ -111,6 +113,7 @@ LIGHT: Final = Theme(
         "no_mask": "#9B3F75",
         "logits": "#AD4A00",
         "contextual_embeddings": "#666666",
+        "weights": "#5A50A6",
     },
 )
 
@@ -144,6 +147,7 @@ DARK: Final = Theme(
         "no_mask": "#DE9BBF",
         "logits": "#F5894A",
         "contextual_embeddings": "#ABABAB",
+        "weights": "#A9A1EA",
     },
 )
 

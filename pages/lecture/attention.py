@@ -411,7 +411,7 @@ choices = (~masked).sum(dim=-1).tolist()
 received = mixing.received(weights, masked_scores).tolist()
 bars = position_bars(
     tokens,
-    [("entropy of the row", "contextual_embeddings", entropies)],
+    [("entropy of the row", "weights", entropies)],
     [("equal weights", [math.log(count) for count in choices])],
     description="; ".join(
         f"{label}: entropy {words.number(entropy)} nats, at most ln {count}"
@@ -435,7 +435,7 @@ aids.numbers(
 st.caption("Mean weight that each token gets from the rows that may look at it.")
 got = change_bars(
     labels,
-    [("mean weight received", "contextual_embeddings", received)],
+    [("mean weight received", "weights", received)],
     title="Mean weight that each token gets",
     appearance=session.appearance(),
 )
