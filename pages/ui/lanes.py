@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import streamlit as st
 
@@ -24,6 +24,17 @@ from decoder.training.trainer import roll_out
 from pages.ui import aids, furniture, notation, session
 from pages.ui.session import Exploration, Snapshot
 from pages.ui.tokens import Chip, Strip, token_strips
+
+SHARED_SECONDS = 0.25
+
+
+class Figure(Protocol):
+    """Who makes a picture of lanes as they stand."""
+
+    __name__: str
+
+    def __call__(self, lanes: Sequence[Exploration], *, seconds: bool) -> GrowingChart:
+        """Return the picture, over updates or over seconds."""
 
 
 def common_ground(lanes: Sequence[Exploration]) -> str:
@@ -49,16 +60,19 @@ def live_curves(
     lanes: Sequence[Exploration], *, key: str, shares: bool = False, seconds: bool = False
 ) -> None:
     """Draw the curves of these trainings; while one of them runs, they grow twice a second."""
-    pictures = [("losses", _loss_figure, _loss_table, _about_losses(lanes[0].corpus))]
+    running = furniture.any_running(lanes)
+    pictures = [("losses", loss_figure, _loss_table, _about_losses(lanes[0].corpus))]
     if shares and lanes[0].corpus.has_grammar:
-        pictures.append(("shares", _share_figure, _share_table, _ABOUT_SHARES))
+        pictures.append(("shares", share_figure, _share_table, _ABOUT_SHARES))
     for name, figure, table, about in pictures:
         _live_curve(
-            partial(figure, lanes, seconds=seconds),
+            partial(newest, figure, lanes, seconds=seconds)
+            if running
+            else partial(figure, lanes, seconds=seconds),
             partial(table, lanes, seconds=seconds),
             about,
             f"{key}_{name}",
-            running=furniture.any_running(lanes),
+            running=running,
         )
     with st.expander("What the curves are"):
         _explain_curves(lanes)
@@ -89,14 +103,26 @@ class _History(NamedTuple):
 def _read(lanes: Sequence[Exploration], *, seconds: bool) -> list[_History]:
     histories = []
     for lane in lanes:
-        metrics, evaluations = session.history(lane.run_id)
+        metrics = session.store().metrics(lane.run_id)
         places = {0: 0.0} | {row.step: row.seconds if seconds else row.step for row in metrics}
-        tests = {row.step: row for row in evaluations if row.step in places}
+        tests = {row.step: row for row in session.store().evaluations(lane.run_id) if row.step in places}
         histories.append(_History(lane, {row.step: row.loss for row in metrics}, tests, places))
     return histories
 
 
-def _loss_figure(lanes: Sequence[Exploration], *, seconds: bool) -> GrowingChart:
+def newest(figure: Figure, lanes: Sequence[Exploration], *, seconds: bool) -> GrowingChart:
+    """Return the picture of trainings that go on, made once for all who look at them at the same moment."""
+    what = (figure.__name__, *((lane.run_id, lane.name) for lane in lanes), seconds, session.appearance())
+    return _shared(what, partial(figure, lanes, seconds=seconds))
+
+
+@st.cache_resource(ttl=SHARED_SECONDS, max_entries=256, show_spinner=False)
+def _shared(what: tuple[object, ...], _make: Callable[[], GrowingChart]) -> GrowingChart:  # noqa: ARG001  # its key
+    return _make()
+
+
+def loss_figure(lanes: Sequence[Exploration], *, seconds: bool) -> GrowingChart:
+    """Return the losses of these trainings as they stand."""
     histories = _read(lanes, seconds=seconds)
     corpus = lanes[0].corpus
     curves = []
@@ -137,7 +163,8 @@ def _loss_table(lanes: Sequence[Exploration], *, seconds: bool) -> Table:
     return _by_update("losses, nats per token", columns)
 
 
-def _share_figure(lanes: Sequence[Exploration], *, seconds: bool) -> GrowingChart:
+def share_figure(lanes: Sequence[Exploration], *, seconds: bool) -> GrowingChart:
+    """Return the shares of valid sentences of these trainings as they stand."""
     histories = _read(lanes, seconds=seconds)
     curves = []
     for lane, _, tests, places in histories:

@@ -5,9 +5,7 @@ Session state holds ids and small settings only; whatever is worth keeping is in
 
 from __future__ import annotations
 
-import math
 import random
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +20,6 @@ from decoder.language import clean
 from decoder.runs import (
     EvaluationRow,
     Forecast,
-    MetricsRow,
     Run,
     Segment,
     Store,
@@ -32,7 +29,6 @@ from decoder.runs import (
     snapshot_steps,
 )
 from decoder.runs.engine import own_workers
-from decoder.runs.store import WATCHED_SECONDS
 from decoder.training.presets import Size, preset
 from pages.ui.visitor import viewer
 
@@ -56,7 +52,6 @@ FIRST_CORPUS = "ibm"
 MAX_SEED = 9_999
 HEARTBEAT_SECONDS = 5.0
 FORECAST_SECONDS = 2.0
-HISTORY_SECONDS = 0.2
 NEAREST_SECONDS = 10.0
 RUNNING = {"waiting", "training"}
 MOST_STRANGE_SHARE = 0.05  # of an upload's characters; above it is no text
@@ -384,37 +379,6 @@ def at_step(run_id: str, step: int) -> Snapshot:
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _snapshot(run_id: str, step: int) -> Snapshot:
     return Snapshot(*store().model(run_id, step))
-
-
-class _History:
-    """What has been read of a run, by whoever looked at it last: of its updates only the new ones are read again."""
-
-    def __init__(self, run_id: str) -> None:
-        self._run_id = run_id
-        self._lock = threading.Lock()
-        self._metrics: list[MetricsRow] = []
-        self._evaluations: list[EvaluationRow] = []
-        self._read_at = -math.inf
-
-    def read(self, *, fresh: bool) -> tuple[list[MetricsRow], list[EvaluationRow]]:
-        with self._lock:
-            if fresh or time.monotonic() - self._read_at > HISTORY_SECONDS:
-                self._metrics += store().metrics(self._run_id, after=len(self._metrics))
-                self._evaluations = store().evaluations(self._run_id)
-                self._read_at = time.monotonic()
-            return self._metrics[:], self._evaluations
-
-
-# A run that is looked at is not removed; one that comes again after its removal is read anew.
-@st.cache_resource(ttl=WATCHED_SECONDS, max_entries=256, show_spinner=False)
-def _history(run_id: str) -> _History:
-    return _History(run_id)
-
-
-def history(run_id: str) -> tuple[list[MetricsRow], list[EvaluationRow]]:
-    """Return the updates and evaluations of a run; a class that looks at one run while it goes on reads it once."""
-    # The last drawing of all is of a run that has ended, and must not miss its last updates.
-    return _history(run_id).read(fresh=store().run(run_id).state not in RUNNING)
 
 
 def evaluation(run_id: str, step: int | None = None) -> EvaluationRow | None:

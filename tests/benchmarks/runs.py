@@ -24,6 +24,7 @@ from typing import Any
 import sqlalchemy as sql
 import torch
 
+from decoder import open_corpus
 from decoder.config import TrainConfig
 from decoder.runs import Advancer, Store, Workers, leases, open_store, schedule, snapshot_steps
 from decoder.runs.history import History
@@ -32,7 +33,7 @@ from decoder.runs.tables import RUNS
 from decoder.training.evaluation import evaluate
 from decoder.training.presets import Size, preset
 from decoder.training.trainer import Trainer
-from pages.ui import session
+from pages.ui import lanes, session
 
 WORKERS = 2
 
@@ -340,12 +341,18 @@ def pollers(store: Store) -> None:
     config = preset("ibm")
     run_id = store.request(config)
     advancer = Advancer(store)
-    while not advancer.advance(run_id).done:
+    while advancer.advance(run_id).step < config.steps // 2:
         pass
+    step = store.run(run_id).step
     session.store = lambda: store  # type: ignore[assignment]  # which the pages read from
+    session.appearance = lambda: "light"
+    corpus = open_corpus(config.corpus, config.decoder.context_length)
+    shown = [session.Exploration(config, run_id, corpus)]
     looks: dict[str, Callable[[], object]] = {
-        "newest rows, each for itself": lambda: store.metrics(run_id, after=config.steps - 10),
-        "the whole curve, as pages read it": lambda: session.history(run_id),
+        "ten rows, each for itself": lambda: store.metrics(run_id, after=step - 10),
+        "the picture of a curve, as pages share it": lambda: lanes.newest(
+            lanes.loss_figure, shown, seconds=False
+        ),
         "a heartbeat": lambda: store.watch(run_id, "ada"),
     }
     for what, look in looks.items():

@@ -28,12 +28,11 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from conftest import Server, until  # of the browser tests
 
-from decoder.config import MAX_STEPS
 from decoder.runs import Store, open_store
 from decoder.training.presets import preset
 from pages.ui.session import FIRST_CORPUS
 
-CONFIG = replace(preset("story", seed=9_000), steps=MAX_STEPS)  # it does not end while they look
+CONFIG = replace(preset("story"), steps=1_000)  # it does not end while they look
 
 
 @dataclass
@@ -102,7 +101,8 @@ async def look_all(url: str, run_id: str, count: int, seconds: float) -> list[Vi
 def measure(server: Server, store: Store, count: int, seconds: float, steps_per_second: float) -> float:
     """Print what so many viewers cost, and return how fast the training went."""
     process = psutil.Process(server.process.pid)
-    run_id = store.request(CONFIG)
+    run_id = store.request(replace(CONFIG, seed=9_000 + count))
+    until(lambda: store.run(run_id).step > 0, "the training")
     busy, step, began = sum(process.cpu_times()[:2]), store.run(run_id).step, time.perf_counter()
     viewers = asyncio.run(look_all(server.url, run_id, count, seconds)) if count else []
     if not count:
@@ -121,6 +121,7 @@ def measure(server: Server, store: Store, count: int, seconds: float, steps_per_
             f"training: {speed / steps_per_second:.0%} of its speed without viewers",
             flush=True,
         )
+    until(lambda: store.run(run_id).state == "finished", "its end")  # the next has the workers for itself
     return speed
 
 
@@ -134,8 +135,8 @@ def main() -> None:
         server = Server.start(Path(folder))
         store = open_store(server.store_url)
         try:
-            first, long = store.request(preset(FIRST_CORPUS)), store.request(CONFIG)
-            until(lambda: store.run(first).state == "finished" and store.run(long).step > 0, "the trainings")
+            first = store.request(preset(FIRST_CORPUS))
+            until(lambda: store.run(first).state == "finished", "the server's own training")
             alone = measure(server, store, 0, arguments.seconds, 1.0)
             for count in arguments.viewers:
                 measure(server, store, count, arguments.seconds, alone)

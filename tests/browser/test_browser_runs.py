@@ -1,6 +1,7 @@
 """Runs as visitors meet them: they outlive pages and servers, are shared by link, paused, and continued in other ways."""
 
 import contextlib
+import dataclasses
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from decoder.runs import open_store
 from decoder.training.presets import preset
 
 SMALL = {"size": "small"}
+LONG = 600  # updates: it still goes on when both visitors have come
 TEXT = "the quiet boat went down the river to the old city and the red kite flew over the hill " * 30
 
 
@@ -45,7 +47,7 @@ def look_at(visit, step, options):
 def go_on_as(visit, mode):
     """Continue the training in another mode, by the form."""
     visit.page.get_by_role("button", name="Change from here on").first.click()
-    form = visit.page.locator('[data-testid="stForm"]')
+    form = visit.page.locator('[data-testid="stPopoverBody"] [data-testid="stForm"]')
     form.locator("input").first.click()
     visit.page.get_by_role("option", name=NAMES[mode], exact=True).click()
     form.get_by_role("button", name="Go on this way").click()
@@ -147,24 +149,24 @@ def test_two_lanes_can_begin_alike_and_part(visit, trainings):
 
 
 def test_a_run_of_ones_own_can_be_paused_and_goes_on(visit, trainings):
-    run_id = trainings.asleep(preset("story", seed=25))
-    start = visit("", corpus="story", seed=25)
+    run_id = trainings.asleep(dataclasses.replace(preset("story", seed=25), steps=LONG))
+    start = visit("", run=run_id)
     press(start, "Pause")
-    start.until(lambda: re.search(r"paused: step \d+ of 200 by you", strip(start)), "the pause")
+    start.until(lambda: re.search(r"paused: step \d+ of 600 by you", strip(start)), "the pause")
     start.page.reload()
-    start.idle().until(lambda: re.search(r"paused: step \d+ of 200 by you", strip(start)), "the pause, still")
+    start.idle().until(lambda: re.search(r"paused: step \d+ of 600 by you", strip(start)), "the pause, still")
     assert len(trainings.store.watchers(run_id)) == 1, "after a reload it is the same visitor"
     assert trainings.store.run(run_id).state == "paused"
-    other = visit("", corpus="story", seed=25)
-    assert re.search(r"paused: step \d+ of 200 by hand", strip(other))
+    other = visit("", run=run_id)
+    assert re.search(r"paused: step \d+ of 600 by hand", strip(other))
     press(start, "Go on")
     start.until(lambda: trainings.store.run(run_id).state != "paused", "the training to go on")
     other.until(lambda: re.search("training: |waiting|finished", strip(other)), "the other page to notice it")
 
 
 def test_a_shared_run_goes_on_for_the_others(visit, trainings):
-    run_id = trainings.asleep(preset("story", seed=26))
-    one, other = (visit("", corpus="story", seed=26) for _ in range(2))
+    run_id = trainings.asleep(dataclasses.replace(preset("story", seed=26), steps=LONG))
+    one, other = (visit("", run=run_id) for _ in range(2))
     one.until(lambda: len(trainings.store.watchers(run_id)) == 2, "both to look")
     press(one, "Pause")
     expect(one.main.get_by_text("1 other looks at this training too, so it goes on")).to_be_visible()

@@ -5,12 +5,12 @@ import random
 import pytest
 from short_trainings import PAGES, STEPS, train, visit
 
-from decoder import CORPORA, TextSource
+from decoder import CORPORA, TextSource, open_corpus
 from decoder.figures.style import NAMES
 from decoder.runs import Forecast, StoreError, advance, leases
 from decoder.runs.history import History
 from decoder.training.presets import preset
-from pages.ui import session
+from pages.ui import lanes, session
 
 WORDS = ["red", "old", "quiet", "boat", "train", "kite", "river", "city", "hill"]
 TEXT = " ".join(random.Random(8).choices(WORDS, k=400))
@@ -242,16 +242,30 @@ def test_a_new_seed_is_another_training_with_the_same_settings(store):
     assert drawn.config == preset("ibm", seed=at.session_state["seed"])
 
 
-def test_the_last_drawing_of_a_curve_misses_nothing(store):
-    """Somebody else may have read the run a moment before its last quantum."""
-    run_id = store.request(preset("ibm", seed=58))
+def test_pictures_of_a_training_are_shared_while_it_goes_on_and_the_last_one_misses_nothing(
+    store, monkeypatch
+):
+    """Somebody else may have looked a moment before the last quantum."""
+    drawn = []
+    monkeypatch.setattr(session, "appearance", lambda: "light")
+    monkeypatch.setattr(lanes, "_explain_curves", lambda _lanes: None)
+    monkeypatch.setattr(
+        lanes, "_live_curve", lambda make, *_rest, **_k: drawn.append(make().tables["curves"])
+    )
+    config = preset("ibm", seed=58)
+    run_id = store.request(config)
     advance(store, run_id, 0.0)
-    assert len(session.history(run_id)[0]) == 1
+    exploration = session.Exploration(config, run_id, open_corpus("ibm", config.decoder.context_length))
+    for _ in range(2):
+        lanes.live_curves([exploration], key="tested")
+    assert drawn[0] is drawn[1], "made once for two who look at the same moment"
+    assert max(row["step"] for row in drawn[0]) == 1
     while not advance(store, run_id).done:
         pass
-    metrics, evaluations = session.history(run_id)
-    assert [row.step for row in metrics] == list(range(1, STEPS + 1))
-    assert evaluations[-1].step == STEPS
+    lanes.live_curves([exploration], key="tested")
+    last = [row["step"] for row in drawn[2]]
+    assert max(last) == STEPS
+    assert last.count(STEPS) == 2, "of the batches and of the evaluation"
 
 
 def test_a_store_that_fails_when_a_training_shall_go_on_is_one_sentence(store, monkeypatch):
