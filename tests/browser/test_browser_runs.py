@@ -158,7 +158,7 @@ def test_a_run_of_ones_own_can_be_paused_and_goes_on(visit, trainings):
     assert len(trainings.store.watchers(run_id)) == 1, "after a reload it is the same visitor"
     assert trainings.store.run(run_id).state == "paused"
     other = visit("", run=run_id)
-    assert re.search(r"paused: step \d+ of 600 by hand", strip(other))
+    other.until(lambda: re.search(r"paused: step \d+ of 600 by hand", strip(other)), "what somebody else did")
     press(start, "Go on")
     start.until(lambda: trainings.store.run(run_id).state != "paused", "the training to go on")
     other.until(lambda: re.search("training: |waiting|finished", strip(other)), "the other page to notice it")
