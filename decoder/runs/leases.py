@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import sqlalchemy as sql
@@ -143,12 +143,13 @@ def commit(
         SNAPSHOTS: history.snapshot_rows(),
         CHECKPOINTS: [] if history.checkpoint is None else [_checkpoint_row(history.checkpoint)],
     }
+    values["bytes"] = RUNS.c.bytes + _bytes_of_quantum(tables, first_checkpoint=lease.checkpoint_step is None)
     with store.database.write() as connection:
         if not connection.execute(own.values(values)).rowcount:
             return False
         for table, rows in tables.items():
             store.database.upsert(connection, table, [{"run_id": lease.run_id, **row} for row in rows])
-        if tables[SNAPSHOTS] or (history.checkpoint is not None and lease.checkpoint_step is None):
+        if state != "training":  # what was replayed has been counted twice
             mine = sql.update(RUNS).where(RUNS.c.id == lease.run_id)
             connection.execute(mine.values(bytes=_bytes_of_run()))
     return True
@@ -246,6 +247,13 @@ def _is_dead(worker: str) -> bool:
 
 def _checkpoint_row(kept: Checkpoint) -> dict[str, object]:
     return {"step": kept.step, "file": kept.file, "checksum": kept.checksum}
+
+
+def _bytes_of_quantum(tables: dict[sql.Table, list[dict[str, Any]]], *, first_checkpoint: bool) -> int:
+    """What a quantum adds to the store; a later checkpoint takes the place of the one before."""
+    files = tables[SNAPSHOTS] + (tables[CHECKPOINTS] if first_checkpoint else [])
+    losses = sum(METRICS_ROW_BYTES + len(row["loss_per_position"]) for row in tables[METRICS])
+    return losses + sum(len(row["file"]) for row in files)
 
 
 def _bytes_of_run() -> sql.ColumnElement[int]:
