@@ -172,7 +172,12 @@ class Vectors {
     this.lines[this.at[0]].row.scrollIntoView({ block: "nearest" });
     this.point(this.at);
     const { name, note, values, marked } = rows[this.at[0]];
-    this.live.textContent = `${name} ${note}${marked ? `, ${this.data.mark_name}` : ""}, number ${this.at[1] + 1}: ${said(values[this.at[1]])}`;
+    this.live.textContent = `${name} ${note}${marked ? `, ${this.data.mark_name}` : ""}, ${this.column(this.at[1])}: ${said(values[this.at[1]])}`;
+  }
+
+  /* What the numbers in this place are called. */
+  column(at) {
+    return this.data.columns[at] ?? `number ${at + 1} of ${this.data.rows[0].values.length}`;
   }
 
   /* The cell that is pointed at: its number, and with strips those of all strips in the same place. */
@@ -184,7 +189,7 @@ class Vectors {
     this.tip.hidden = !cell;
     if (!cell) return;
     const { rows, look } = this.data, [row, column] = cell, { canvas } = this.lines[row];
-    this.tip.replaceChildren(make("b", null, { text: `number ${column + 1} of ${rows[row].values.length}` }));
+    this.tip.replaceChildren(make("b", null, { text: this.column(column) }));
     const lines = make("div", this.tip, { class: "lines" });
     for (const { name, note, values } of look === "table" ? [rows[row]] : rows) {
       make("span", lines, { text: note ? `${name} (${note})` : name });

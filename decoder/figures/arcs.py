@@ -58,7 +58,7 @@ def arc_rows(
             "place": place,
             "token": f"{'◆ ' * (place in marked)}{'▸ ' * (place == row)}{label}",
             "weight": 0.0 if closed else weight,
-            "words": MASKED if closed else _written(weight),
+            "words": MASKED if closed else written(weight),
             "masked": closed,
             "looks": place == row,
         }
@@ -115,7 +115,7 @@ def arc_rows(
         aria=False,
     ).encode(x=x_bars, y=y, text="words:N")
     said = "; ".join(
-        f"{label}{', ' + mark_name if place in marked else ''}: {'masked' if closed else _written(weight)}"
+        f"{label}{', ' + mark_name if place in marked else ''}: {'masked' if closed else written(weight)}"
         for place, (label, weight, closed) in enumerate(zip(labels, weights, masked, strict=True))
     )
     chart: alt.LayerChart = alt.LayerChart(
@@ -130,7 +130,7 @@ def arc_rows(
     return chart
 
 
-def _written(weight: float) -> str:
+def written(weight: float) -> str:
     """Three decimals; a weight that is small and yet not 0 is never written as 0."""
     return "< 0.001" if 0 < weight < _LEAST else f"{weight:.3f}"
 

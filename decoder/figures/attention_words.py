@@ -10,7 +10,9 @@ from decoder.figures.words import listed, number, percent
 ROUNDING = 1e-4
 
 
-def needed_sentence(labels: Sequence[str], places: Sequence[int], weight: float, *, has_grammar: bool) -> str:
+def needed_sentence(
+    labels: Sequence[str], places: Sequence[int], weight: float, *, has_grammar: bool, fits: bool
+) -> str:
     """Say which earlier tokens tell what follows, and how much weight they get.
 
     Args:
@@ -18,9 +20,12 @@ def needed_sentence(labels: Sequence[str], places: Sequence[int], weight: float,
         places: where they stand; empty if none does.
         weight: what they get together.
         has_grammar: whether the corpus has a grammar, so that this is known.
+        fits: whether a sentence of the grammar begins so.
     """
     if not has_grammar:
         return "A text of one's own has no grammar, so nobody knows which token is needed."
+    if not fits:
+        return "No sentence of this corpus begins so: its grammar does not say what has to follow, and which token is needed."
     if not places:
         return "The grammar of this corpus lets chance or the template alone decide what follows here: no token is needed."
     named = listed([labels[place] for place in places])
@@ -86,19 +91,24 @@ def top_sentence(label: str, tokens: Sequence[tuple[str, float]], layers: int, n
     return f"At {label} {read} {named}."
 
 
-def entropy_sentence(label: str, entropy: float, choices: int, most: str, share: float) -> str:
-    """Say how widely a row looks, beside the widest that is possible, and which token gets most of all."""
+def entropy_sentence(label: str, entropy: float, choices: int, most: str, share: float, even: float) -> str:
+    """Say how widely a row looks, beside the widest that is possible, and which token gets most beyond an even share."""
     return (
         f"The row of {label} has an entropy of {number(entropy)} nats; looking equally at all {choices} open places "
-        f"would be ln {choices} = {number(math.log(choices))}. Of all tokens this head looks most at {most}: the rows that may "
-        f"look there give it {number(share)} in the mean."
+        f"would be ln {choices} = {number(math.log(choices))}. Beyond what looking equally would give, this head looks "
+        f"most at {most}: the rows that may look there give it {number(share)} in the mean, instead of {number(even)}."
     )
 
 
 def appeared_sentence(
-    layer: int, first: tuple[int, int] | None, last: tuple[int, float], step: int, places: Sequence[str]
+    layer: int,
+    first: tuple[int, int] | None,
+    last: tuple[int, float],
+    step: int,
+    places: Sequence[str],
+    threshold: float = 0.5,
 ) -> str:
-    """Say when a head of a layer first put more than half of its weight on the needed token.
+    """Say when a head of a layer first put more than a share of its weight on the needed token.
 
     Args:
         layer: whose heads were measured.
@@ -106,13 +116,19 @@ def appeared_sentence(
         last: the strongest head at the newest measured step, and its weight.
         step: the newest measured step.
         places: the tokens that are needed.
+        threshold: the share; above one half where looking equally at all tokens would give much already.
     """
+    share = (
+        "half of its weight"
+        if threshold == 0.5
+        else f"{number(threshold)} of its weight, half way from looking equally at all tokens to these alone,"
+    )
     needed = listed(places) + " together" * (len(places) > 1)
     begins = (
-        f"Among the decoders that were kept, the first in which a head of layer {layer} puts more than half of its weight on "
+        f"Among the decoders that were kept, the first in which a head of layer {layer} puts more than {share} on "
         f"{needed} is the one after {first[0]:,} updates: head {first[1]}."
         if first
-        else f"No head of layer {layer} has put more than half of its weight on {needed}: not yet."
+        else f"No head of layer {layer} has put more than {share} on {needed}: not yet."
     )
     head, weight = last
     return f"{begins} After {step:,} updates the strongest is head {head}, with {number(weight)}."

@@ -14,7 +14,6 @@ from decoder.figures import style
 from decoder.figures.curves import spread
 
 FONT_SIZE = 13
-HALF = 0.5
 _DASHES = ([1, 0], [10, 3], [6, 2, 2, 2], [2, 2], [10, 3, 2, 3], [5, 5], [1, 3], [14, 4])
 _LINE = 16  # pixels from one name to the next
 _NAMES = 62  # pixels right of the plot for the names
@@ -28,6 +27,7 @@ def head_curves(
     playhead: int,
     planned_steps: int,
     description: str,
+    threshold: float = 0.5,
     y_title: str = "weight on the needed token",
     height: int = 230,
     appearance: style.Appearance = "light",
@@ -41,6 +41,7 @@ def head_curves(
         playhead: the step that the page shows.
         planned_steps: right end of the axis.
         description: what a screen reader says.
+        threshold: the dashed line.
         y_title: what is measured.
         height: pixels of the plot.
         appearance: "light" or "dark": the colours of words.
@@ -153,7 +154,7 @@ def head_curves(
         datasets={
             "curves": curves,
             "names": names,
-            "half": [{"step": 0, "planned": planned_steps, "weight": HALF}],
+            "half": [{"step": 0, "planned": planned_steps, "weight": threshold}],
             "playhead": [{"step": playhead}],
         },
         description=description,

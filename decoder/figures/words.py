@@ -207,6 +207,8 @@ def lane_sentence(name: str, step: int, loss: float, floor: float | None, valid_
             f", far below {number(floor)}, the best without looking ahead: nothing hides the next token from it, "
             "so it reads the answer"
         )
+    elif floor and loss < floor:
+        sentence += f", on a sample as good as the floor of {number(floor)}"
     elif floor:
         sentence += f", {100 * (loss / floor - 1):.0f} % above the floor of {number(floor)}"
     if valid_share is None:

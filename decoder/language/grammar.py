@@ -210,6 +210,11 @@ class Grammar:
             for t, forms in enumerate(fitting)
         ]
 
+    def begins(self, tokens: Sequence[int]) -> bool:
+        """Whether a sentence begins with these ids, <s> first."""
+        words = [self.tokenizer.tokens[token] for token in tokens[1:]]
+        return [*tokens[:1]] == [self.tokenizer.bos] and any(form.begins(words) for form in self.forms)
+
     @property
     def distinct(self) -> int:
         """Number of different sentences."""

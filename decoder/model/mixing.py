@@ -127,6 +127,22 @@ def all_weights(model: Decoder, tokens: Tensor) -> Tensor:
     return torch.cat([block.attention.weights for block in model.trace(tokens).blocks])
 
 
+def even_weights(masked_scores: Tensor) -> Tensor:
+    """Return the weights (..., T, K) of rows that look equally at all that is open to them."""
+    open_places = ~masked_scores.isneginf()
+    return open_places / open_places.sum(dim=-1, keepdim=True)
+
+
+def halfway(needed: int, open_places: int) -> float:
+    """Return the weight on needed tokens from which on a head may be said to look at them.
+
+    One half; but where looking equally at all open places gives them more than a quarter already, half way from there
+    to all of it.
+    """
+    even = needed / open_places
+    return 0.5 if even <= 0.25 else (1 + even) / 2
+
+
 def first_above(steps: list[int], weights: Tensor, threshold: float = 0.5) -> tuple[int, int] | None:
     """Find when a weight first exceeds a threshold.
 

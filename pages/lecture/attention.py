@@ -9,11 +9,11 @@ import streamlit as st
 
 from decoder import attend
 from decoder.figures import attention_words, words
-from decoder.figures.arcs import arc_rows
+from decoder.figures.arcs import arc_rows, written
 from decoder.figures.bars import position_bars
-from decoder.figures.changes import change_bars
 from decoder.figures.head_curves import head_curves
 from decoder.figures.matrices import head_thumbnails, visible
+from decoder.figures.symbols import Term
 from decoder.figures.tables import Table
 from decoder.language.grammar import farthest
 from decoder.model import mixing
@@ -153,11 +153,14 @@ arcs = arc_rows(
 with reading:
     furniture.chart(arcs, key="attention_row")
     note = "▸ looks" + ("   ◆ tells what has to follow" if needed[row] else "")
-    st.caption(note + ("   ╱╱╱ later, closed by the mask: exactly 0" if masked[row].any() else ""))
+    st.caption(note + ("   ╱╱╱ later, closed by the mask" if masked[row].any() else ""))
+fits = grammar is not None and grammar.begins(ids[: row + 1])
 on_needed = weights[row, list(needed[row])].sum().item()
 furniture.say(
     words.attention_sentence(labels, weights.tolist(), row, layer, head),
-    attention_words.needed_sentence(labels, needed[row], on_needed, has_grammar=corpus.has_grammar),
+    attention_words.needed_sentence(
+        labels, needed[row], on_needed, has_grammar=corpus.has_grammar, fits=fits
+    ),
     key="what_head",
 )
 aids.numbers(
@@ -198,7 +201,7 @@ value_strips = [
 ]
 part_strips = [
     Vector(
-        f"{looks[place]:.3f} · {name('value', t=place)}",
+        f"{written(looks[place])} · {name('value', t=place)}",
         mixture.parts[place].tolist(),
         visible(tokens[place]),
     )
@@ -254,13 +257,13 @@ check(
 st.subheader("All heads joined: the way through the block")
 st.caption(
     f"The token of row {row} on its way through layer {layer}. Attention and MLP only add to what is there: the residual "
-    "stream."
+    "stream. What each of them reads of it is normalised first: brought to mean 0 and spread 1, then scaled by learned numbers."
 )
 path = mixing.stages(trace, layer, row)
 signs = {
     "heads joined": f"{n_heads} × {width}",
     "attention output": "projected",
-    "MLP output": "of the sum above",
+    "MLP output": "of the sum, normalised",
     "block output": "sum" if layer < n_layers - 1 else name("contextual embedding", t=row + 1),
     "final norm": "what z is made of",
 }
@@ -294,7 +297,8 @@ aids.numbers(
 st.subheader("Grey boxes and red rows: h and z")
 st.caption(
     "Every position has its grey vector and, made from it by the output layer, its red row of logits. Choose after which "
-    "block you look; a click on a position chooses its row in everything above."
+    "block you look; a click on a position chooses its row in everything above. The strips show the numbers, the edge and "
+    "the names which is which: grey is h, red is z. Beside each red row stands the most likely next token."
 )
 after = [f"after {at} of {n_layers}" for at in range(n_layers + 1)]
 layers = after.index(
@@ -303,7 +307,8 @@ layers = after.index(
         after,
         default=after[-1],
         required=True,
-        key=f"boxes of {n_layers}",
+        key=f"boxes_of_{n_layers}",
+        bind="query-params",
     )
 )
 vectors_after = mixing.block_input(trace, layers)[0] if layers < n_layers else trace.contextual_embeddings[0]
@@ -329,13 +334,17 @@ def numbers_after(what: str, columns: Sequence[str], rows: Sequence[Sequence[flo
     aids.numbers(table, key=f"{what}_after")
 
 
+def row_name(term: Term, at: int) -> str:
+    """Name the vector of a prediction; by its number alone where there is no room for words, or it is not the last."""
+    return name(term, t=at) if layers == n_layers and notation.chosen() == "symbols" else str(at)
+
+
 grey, red = st.columns(2)
-h_names = [name("contextual embedding", t=at) for at in range(1, T + 1)]
 with grey:
     vectors(
         [
-            Vector(h if layers == n_layers else str(at), values, visible(token))
-            for at, (h, values, token) in enumerate(zip(h_names, vectors_after.tolist(), tokens, strict=True))
+            Vector(row_name("contextual embedding", at), values, visible(token))
+            for at, (values, token) in enumerate(zip(vectors_after.tolist(), tokens, strict=True), 1)
         ],
         key="grey_boxes",
         reach=vectors_after.abs().max().item(),
@@ -353,7 +362,7 @@ with grey:
 with red:
     vectors(
         [
-            Vector(name("logits", t=at) if layers == n_layers else str(at - 1), values, visible(texts[best]))
+            Vector(row_name("logits", at), values, visible(texts[best]))
             for at, (values, best) in enumerate(
                 zip(logits[:, drawn].tolist(), logits.argmax(dim=-1).tolist(), strict=True), 1
             )
@@ -366,6 +375,7 @@ with red:
         selected=row,
         on_choose=look_from,
         meaning="logits",
+        columns=[f"{visible(texts[token])} (id {token})" for token in drawn],
         names=8,
     )
     numbers_after("logits", texts, logits.tolist())
@@ -396,12 +406,13 @@ boxes = Table(
 )
 sheet(boxes, key="boxes")
 check("c16", questions.how_many_numbers(trace), questions.what_the_loss_reads())
-st.caption("All rows at once equal one pass per prefix. This is proved where the mask is explained:")
-st.page_link(
-    "pages/lecture/causal_mask.py",
-    label="It looks sequential, and runs in parallel",
-    icon=":material/arrow_forward:",
-)
+if causal:
+    st.caption("All rows at once equal one pass per prefix. This is proved where the mask is explained:")
+    st.page_link(
+        "pages/lecture/causal_mask.py",
+        label="It looks sequential, and runs in parallel",
+        icon=":material/arrow_forward:",
+    )
 
 # ---- how widely a head looks, and at what
 
@@ -432,24 +443,45 @@ aids.numbers(
     key="row_entropies",
     figure=bars,
 )
-st.caption("Mean weight that each token gets from the rows that may look at it.")
-got = change_bars(
-    labels,
+st.caption(
+    "Mean weight that each token gets from the rows that may look at it; outlined what it would get if they looked equally at "
+    "all that is open to them. The first token gets much from rows that have little choice."
+)
+
+
+def most_beyond(shares: Sequence[float]) -> int:
+    """Return the token that gets most beyond what looking equally would give it."""
+    return max(range(T), key=lambda at: shares[at] - even[at])
+
+
+even = mixing.received(mixing.even_weights(masked_scores), masked_scores).tolist()
+got = position_bars(
+    tokens,
     [("mean weight received", "weights", received)],
-    title="Mean weight that each token gets",
+    [("equal weights", even)],
+    description="; ".join(
+        f"{label}: {words.number(mean)}, with equal weights {words.number(share)}"
+        for label, mean, share in zip(labels, received, even, strict=True)
+    ),
+    x_title="the token looked at",
+    y_title="mean weight",
+    top=1.0,
+    first=0,
     appearance=session.appearance(),
 )
 furniture.chart(got, key="received")
-most = max(range(T), key=received.__getitem__)
+most = most_beyond(received)
 furniture.say(
-    attention_words.entropy_sentence(labels[row], entropies[row], choices[row], labels[most], received[most]),
+    attention_words.entropy_sentence(
+        labels[row], entropies[row], choices[row], labels[most], received[most], even[most]
+    ),
     key="what_entropy",
 )
 aids.numbers(
     Table(
         f"mean weight received in layer {layer}, head {head}",
-        ["token", "mean weight received"],
-        [list(line) for line in zip(labels, received, strict=True)],
+        ["token", "mean weight received", "with equal weights"],
+        [list(line) for line in zip(labels, received, even, strict=True)],
     ),
     key="weights_received",
     figure=got,
@@ -459,18 +491,19 @@ every = [
         at,
         of,
         mixing.entropies(attention.weights[0, of]).mean().item(),
-        mixing.received(attention.weights[0, of], attention.masked_scores[0, of]),
+        mixing.received(attention.weights[0, of], attention.masked_scores[0, of]).tolist(),
     )
     for at, attention in enumerate(b.attention for b in trace.blocks)
     for of in range(n_heads)
 ]
 sheet(
     Table(
-        "every head: mean entropy of its rows, and the token that it looks at most",
-        ["layer", "head", "mean entropy", "looks most at", "mean weight there"],
+        "every head: mean entropy of its rows, and the token that it looks at most beyond an even share",
+        ["layer", "head", "mean entropy", "looks most at", "mean weight there", "with equal weights"],
         [
-            [at, of, mean, labels[int(shares_of.argmax())], shares_of.max().item()]
-            for at, of, mean, shares_of in every
+            [at, of, mean, labels[place], got_there[place], even[place]]
+            for at, of, mean, got_there in every
+            for place in [most_beyond(got_there)]
         ],
     ),
     key="every_head",
@@ -481,7 +514,7 @@ sheet(
 st.subheader("When did a head learn to look there?")
 if first_row is None:
     st.text(
-        attention_words.needed_sentence(labels, (), 0.0, has_grammar=corpus.has_grammar)
+        attention_words.needed_sentence(labels, (), 0.0, has_grammar=corpus.has_grammar, fits=fits)
         if corpus.has_grammar
         else "A text of one's own has no grammar, so nobody knows which token a head should look at."
     )
@@ -492,15 +525,16 @@ elif not needed[row]:
     st.button(f"Look from row {first_row}", key="needed_row", on_click=look_from, args=(first_row,))
 else:
     steps, over_time = weights_over_time(exploration.run_id, ids, layer, row, needed[row])
-    found = mixing.first_above(steps, over_time)
+    threshold = mixing.halfway(len(needed[row]), choices[row])
+    found = mixing.first_above(steps, over_time, threshold)
     strongest = int(over_time[-1].argmax())
     places = [labels[place] for place in needed[row]]
     said = attention_words.appeared_sentence(
-        layer, found, (strongest, over_time[-1, strongest].item()), steps[-1], places
+        layer, found, (strongest, over_time[-1, strongest].item()), steps[-1], places, threshold
     )
     st.caption(
         f"How much weight each head of layer {layer} puts from row {row} on what tells the next token (◆ above), in every "
-        "decoder that the run has kept. ▼ is the step that this page shows; the dashed line is one half."
+        f"decoder that the run has kept. ▼ is the step that this page shows; the dashed line is at {words.number(threshold)}."
     )
     curves = head_curves(
         steps,
@@ -509,6 +543,7 @@ else:
         playhead=snapshot.step,
         planned_steps=exploration.planned_snapshots[-1],
         description=said,
+        threshold=threshold,
         appearance=session.appearance(),
     )
     furniture.chart(curves, key="head_history")

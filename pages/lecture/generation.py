@@ -53,9 +53,17 @@ with st.expander("How the next token is picked"):
     seed = left.number_input("Seed of the picks", 0, 9_999, 0, key="picks", bind="query-params")
     temperature = middle.slider("Temperature", 0.1, 3.0, 1.0, 0.1, key="temperature", bind="query-params")
     top_k = right.slider(
-        "Top-k: only the k most likely", 0, tokenizer.vocab_size, 0, key="top_k", help="0: all of them."
+        "Top-k: only the k most likely",
+        0,
+        tokenizer.vocab_size,
+        0,
+        key="top_k",
+        bind="query-params",
+        help="0: all of them.",
     )
-    top_p = right.slider("Top-p: the fewest that reach this share", 0.05, 1.0, 1.0, 0.05, key="top_p")
+    top_p = right.slider(
+        "Top-p: the fewest that reach this share", 0.05, 1.0, 1.0, 0.05, key="top_p", bind="query-params"
+    )
 sampling = Sampling(temperature, top_k or None, top_p if top_p < 1 else None, greedy, int(seed))
 
 try:

@@ -34,7 +34,10 @@ lanes.say_how_good([exploration], [session.evaluation(exploration.run_id, now.st
 left, right = st.columns(2)
 if left.button("Let it finish my sentence", type="primary", icon=":material/edit_note:", width="stretch"):
     st.switch_page("pages/lecture/generation.py")
-if right.button("See the mask it learns under", icon=":material/grid_on:", width="stretch"):
+mask = (
+    "See the mask it learns under" if exploration.config.decoder.causal else "See the mask it learns without"
+)
+if right.button(mask, icon=":material/grid_on:", width="stretch"):
     st.switch_page("pages/lecture/causal_mask.py")
 
 if untrained := session.evaluation(exploration.run_id, 0):

@@ -71,8 +71,12 @@ texts = first_lane.corpus.tokenizer.tokens
 
 st.subheader("The same sentence, two histories")
 st.caption(
-    "The targets are the true tokens in every lane. What differs is what a lane is fed: a dashed chip is an own "
-    "prediction that is not the truth."
+    "The targets are the true tokens in every lane. "
+    + (
+        "What differs is what a lane is fed: a dashed chip is an own prediction that is not the truth."
+        if {lane.meaning for lane in both} - {"teacher_forcing", "no_mask"}
+        else "Each lane is fed them too."
+    )
 )
 for lane, snapshot in zip(both, snapshots, strict=True):
     st.caption(f"{lane.name} as shown from here on: {snapshot.state}.")

@@ -25,12 +25,13 @@ READ = {
 
 
 def how_many_numbers(trace: Trace) -> Question:
-    """C16: how many numbers are h and z of this sentence?"""
+    """C16: how many numbers are h and z of a sentence that is one token longer?"""
     T, width = trace.contextual_embeddings.shape[1:]
     vocab_size = trace.logits.shape[2]
-    h, z = trace.contextual_embeddings[0].numel(), trace.logits[0].numel()
+    h, z = ((T + 1) * stage[0, 0].numel() for stage in (trace.contextual_embeddings, trace.logits))
+    T += 1  # the numbers of the sentence itself stand above
     return Question(
-        f"T = {T}, d = {width}, V = {vocab_size:,}. How many numbers is z?",
+        f"A sentence has one token more: T = {T}, with d = {width} and V = {vocab_size:,}. How many numbers is z?",
         z,
         f"z has one number per position and token of the vocabulary: {T} · {vocab_size:,} = {z:,}. "
         f"h has {T} · {width} = {h:,}.",

@@ -63,8 +63,10 @@ def how_many_boxes(steps: Sequence[GenerationStep], work: Work) -> Question:
     """C5: how many contextual embeddings do these steps take if nothing is kept?"""
     first, last = (len(step.tokens) - step.window_start for step in (steps[0], steps[-1]))
     total = f"{first} + … + {last} = " if len(steps) > 2 else ""
+    several = f"the first over {counted(first, 'token')}, the last over {last}"
+    over = several if len(steps) > 1 else f"over {counted(first, 'token')}"
     return Question(
-        f"{counted(len(steps), 'step')}, the first over {counted(first, 'token')}, the last over {last}. Every step makes one "
+        f"{counted(len(steps), 'step')}, {over}. Every step makes one "
         f"contextual embedding ({notation.name('contextual embedding')}) per token. How many is that in all?",
         work.recomputed,
         f"{total}{work.recomputed}, one per token and step.",
@@ -84,8 +86,9 @@ def how_many_new_boxes(steps: Sequence[GenerationStep], work: Work, *, causal: b
     """C5: how many of them had to be computed, with those of earlier tokens kept?"""
     typed = len(steps[0].tokens)
     why = (
-        f"The first step made {counted(steps[0].passes[-1].contextual_embeddings.shape[1], 'embedding')}, and each of the "
-        f"{len(steps) - 1} others only what was new: {work.computed}."
+        f"The first step made {counted(steps[0].passes[-1].contextual_embeddings.shape[1], 'embedding')}"
+        + (f", and each of the {len(steps) - 1} others only what was new" if len(steps) > 1 else "")
+        + f": {work.computed}."
         if causal
         else f"Without the mask every earlier embedding changes with the new token, so nothing can be kept: {work.computed}."
     )

@@ -432,7 +432,11 @@ def position_losses(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot])
     floor = ghosts[0][1] if ghosts else ()
     if tests:
         furniture.say(
-            *(position_sentence(lane.name, labels, losses, floor) for lane, losses in tests),
+            # Without the mask the next token is no secret, and nothing is unavoidable.
+            *(
+                position_sentence(lane.name, labels, losses, floor if lane.config.decoder.causal else ())
+                for lane, losses in tests
+            ),
             key="what_positions",
         )
     series = [*((lane.name, losses) for lane, losses in tests), *ghosts]

@@ -45,6 +45,7 @@ def vectors(
     selected: int | None = None,
     on_choose: Callable[[int], None] | None = None,
     mark_name: str = "",
+    columns: Sequence[str] = (),
     names: float = 9,
     meaning: style.Meaning | None = None,
 ) -> int | None:
@@ -62,6 +63,7 @@ def vectors(
         mark_name: what the sign before a name means.
         names: width of the column of names where there is room, in rem; pictures whose columns should be in line have the
             same.
+        columns: what the numbers of a row are called, one by one; else they are counted.
         meaning: gives the names its colour, as everywhere: contextual embeddings grey, logits red.
 
     Returns:
@@ -96,6 +98,7 @@ def vectors(
             "turn": state.turn,
             "mark_name": clean(mark_name),
             "names": f"{names}rem",
+            "columns": [clean(column) for column in columns],
             "file": picture.file_name(key),
             "color": style.COLORS[meaning] if meaning else "",
             "looks": {

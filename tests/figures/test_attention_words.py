@@ -8,15 +8,18 @@ LABELS = ["0 <s>", "1 fox", "2 ate", "3 the", "4 fox"]
 
 
 def test_the_needed_token_is_named_with_its_weight():
-    said = words.needed_sentence(LABELS, [1], 0.75, has_grammar=True)
+    said = words.needed_sentence(LABELS, [1], 0.75, has_grammar=True, fits=True)
     assert (
         said == "By the grammar 1 fox tells what has to follow (◆). This head puts 0.75 of its weight there."
     )
-    said = words.needed_sentence(LABELS, [1, 4], 0.75, has_grammar=True)
+    said = words.needed_sentence(LABELS, [1, 4], 0.75, has_grammar=True, fits=True)
     assert "1 fox and 4 fox tell what has to follow" in said
     assert "0.75 of its weight on them together" in said
-    assert "no token is needed" in words.needed_sentence(LABELS, [], 0.0, has_grammar=True)
-    assert "has no grammar" in words.needed_sentence(LABELS, [], 0.0, has_grammar=False)
+    assert "no token is needed" in words.needed_sentence(LABELS, [], 0.0, has_grammar=True, fits=True)
+    assert "has no grammar" in words.needed_sentence(LABELS, [], 0.0, has_grammar=False, fits=False)
+    assert "No sentence of this corpus begins so" in words.needed_sentence(
+        LABELS, [], 0.0, has_grammar=True, fits=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,10 +58,12 @@ def test_what_an_earlier_block_would_say_is_not_called_a_prediction():
 
 
 def test_entropy_stands_beside_the_most_that_is_possible():
-    said = words.entropy_sentence("2 ate", 0.5, 3, "0 <s>", 0.4)
+    said = words.entropy_sentence("2 ate", 0.5, 3, "0 <s>", 0.4, 0.25)
     assert "an entropy of 0.5 nats" in said
     assert "ln 3 = 1.099" in said
-    assert said.endswith("most at 0 <s>: the rows that may look there give it 0.4 in the mean.")
+    assert said.endswith(
+        "most at 0 <s>: the rows that may look there give it 0.4 in the mean, instead of 0.25."
+    )
 
 
 def test_a_head_that_has_not_appeared_is_not_promised():
@@ -68,3 +73,5 @@ def test_a_head_that_has_not_appeared_is_not_promised():
     said = words.appeared_sentence(1, (1_040, 3), (3, 0.75), 2_000, ["3 fox", "15 berries"])
     assert "of its weight on 3 fox and 15 berries together is" in said
     assert "is the one after 1,040 updates: head 3." in said
+    said = words.appeared_sentence(0, (20, 1), (1, 0.9), 40, ["1 a", "2 b"], 0.85)
+    assert "puts more than 0.85 of its weight, half way from looking equally at all tokens" in said

@@ -6,7 +6,7 @@ import altair as alt
 import pytest
 
 from decoder.figures.export import export
-from decoder.figures.head_curves import HALF, head_curves
+from decoder.figures.head_curves import head_curves
 
 STEPS = [0, 5, 200]
 WEIGHTS = [[0.1, 0.2, 0.1], [0.1, 0.55, 0.1], [0.15, 0.9, 0.15]]
@@ -36,7 +36,7 @@ def test_names_stand_at_the_ends_and_keep_apart():
 def test_the_playhead_and_one_half_are_marked():
     sets = figure().datasets
     assert sets["playhead"] == [{"step": 5}]
-    assert sets["half"] == [{"step": 0, "planned": 200, "weight": HALF}]
+    assert sets["half"] == [{"step": 0, "planned": 200, "weight": 0.5}]
 
 
 @pytest.mark.parametrize("appearance", ["light", "dark"])

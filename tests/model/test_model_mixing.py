@@ -121,3 +121,11 @@ def test_the_greatest_logits_of_any_position_are_chosen_in_the_order_of_their_id
     assert mixing.greatest(logits, 2).tolist() == [0, 1]
     assert mixing.greatest(logits, 3).tolist() == [0, 1, 3]
     assert mixing.greatest(logits, 9).tolist() == [0, 1, 2, 3]
+
+
+def test_the_bar_for_having_learned_to_look_is_above_what_equal_weights_give():
+    assert mixing.halfway(1, 10) == mixing.halfway(1, 4) == 0.5
+    assert mixing.halfway(7, 10) == pytest.approx(0.85), "equal weights give 0.7 already"
+    masked = torch.zeros(3, 3).masked_fill(torch.ones(3, 3).triu(1).bool(), -torch.inf)
+    even = torch.tensor([[1, 0, 0], [1 / 2, 1 / 2, 0], [1 / 3] * 3])
+    assert torch.allclose(mixing.even_weights(masked), even)

@@ -229,7 +229,7 @@ def test_grey_boxes_and_red_rows_are_h_and_z(visit):
 def test_before_the_last_block_the_logits_are_called_a_look_inside(visit):
     at = visit()
     assert not any("logit lens" in caption.value for caption in at.caption)
-    at = visit(state={"boxes of 2": "after 1 of 2"})
+    at = visit(boxes_of_2="after 1 of 2")
     assert any("logit lens" in caption.value for caption in at.caption)
     given = traced(at.model).blocks[0].output[0]
     expected = at.model.output(at.model.final_norm(given)).detach()
@@ -246,13 +246,17 @@ def test_entropies_and_received_weights_are_those_of_the_head(visit):
     assert [row["position"] for row in bars["bars"]] == LABELS
     np.testing.assert_allclose([row["loss"] for row in bars["bars"]], entropies, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose([row["loss"] for row in bars["ghosts"]], np.log(range(2, T + 1)), rtol=1e-9)
-    np.testing.assert_allclose([row["change"] for row in got["rows"]], received, rtol=1e-4)
-    assert f"most at {LABELS[int(np.argmax(received))]}" in said(at)
+    even = [np.mean([1 / (row + 1) for row in range(key, T)]) for key in range(T)]
+    np.testing.assert_allclose([row["loss"] for row in got["bars"]], received, rtol=1e-4)
+    np.testing.assert_allclose([row["loss"] for row in got["ghosts"]], even, rtol=1e-6)
+    most = int(np.argmax(np.subtract(received, even)))
+    assert f"most at {LABELS[most]}" in said(at)
     assert "ln 4 = 1.386" in said(at)
     rows = table(at, "every head")
     assert len(rows) == 8
     assert float(rows[5][2]) == pytest.approx(np.mean(entropies), rel=1e-3)
-    assert rows[5][3] == LABELS[int(np.argmax(received))]
+    assert rows[5][3] == LABELS[most]
+    assert float(rows[5][5]) == pytest.approx(even[most], rel=1e-3)
 
 
 def test_the_curves_are_the_weights_of_the_kept_decoders(visit):
@@ -314,8 +318,8 @@ def test_the_checks_judge_by_what_was_computed(visit):
     assert answer(at, "c26", 1, "exactly the first value, v₀").startswith("✓")
     assert answer(at, "c26", 2, "more than 0").startswith("✗")
     at = visit()
-    assert answer(at, "c16", 0, 320).startswith("✗ Not yet. 320 is h")
-    assert answer(at, "c16", 0, 175).startswith("✓")
+    assert answer(at, "c16", 0, 6 * 64).startswith("✗ Not yet. 384 is h")
+    assert answer(at, "c16", 0, 6 * 35).startswith("✓")
     assert answer(at, "c16", 1, "z, the logits").startswith("✓")
 
 

@@ -17,8 +17,8 @@ def traced(*, causal=True):
 
 def test_z_has_a_number_per_position_and_token():
     question = questions.how_many_numbers(traced())
-    assert question.is_right(4 * 13)
-    assert "96 is h" in question.wrong(96)
+    assert question.is_right(5 * 13), "of a sentence with one token more than the page shows"
+    assert "120 is h" in question.wrong(5 * 24)
     assert "V = 13" in question.wrong(7)
 
 
