@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import altair as alt
 
 from decoder.figures import style
+from decoder.figures.growing import GrowingChart
 
 FONT_SIZE = 13
 MASKED = "╱╱╱ masked"
@@ -32,7 +34,7 @@ def arc_rows(
     marked: Sequence[int] = (),
     mark_name: str = "",
     appearance: style.Appearance = "light",
-) -> alt.LayerChart:
+) -> GrowingChart:
     """The weights of one row as arcs from its token to all others, and as bars with their numbers.
 
     Args:
@@ -52,7 +54,6 @@ def arc_rows(
             f"{len(labels)} tokens have {len(weights)} weights and {len(masked)} signs, and row {row} looks: give one "
             "of each per token, and one of their rows"
         )
-    theme = style.THEMES[appearance]
     rows: list[dict[str, Any]] = [
         {
             "place": place,
@@ -66,7 +67,22 @@ def arc_rows(
     ]
     left = math.ceil(_ARCS + 14 + _LETTER * max(len(line["token"]) for line in rows))
     right = math.ceil(12 + _LETTER * max(len(line["words"]) for line in rows if not line["masked"]))
-    y_scale = alt.Scale(domain=[-0.5, len(labels) - 0.5], nice=False, reverse=True)
+    said = "; ".join(
+        f"{label}{', ' + mark_name if place in marked else ''}: {'masked' if closed else written(weight)}"
+        for place, (label, weight, closed) in enumerate(zip(labels, weights, masked, strict=True))
+    )
+    return GrowingChart(
+        _frame(len(labels), left, right, appearance),
+        {"rows": rows, "arcs": _arcs(weights, row, masked), "own": _own(weights[row], row)},
+        f"{labels[row]} looks at: {said}",
+    )
+
+
+@lru_cache(maxsize=128)
+def _frame(count: int, left: int, right: int, appearance: style.Appearance) -> dict[str, Any]:
+    """Layers for so many tokens, with room for the names left of the bars and for the numbers right of them."""
+    theme = style.THEMES[appearance]
+    y_scale = alt.Scale(domain=[-0.5, count - 0.5], nice=False, reverse=True)
     y = alt.Y("place:Q", scale=y_scale, axis=None)
     x_arcs = alt.X("bulge:Q", scale=alt.Scale(domain=[0, 1], nice=False, range=[_ARCS, 8]), axis=None)
     x_bars = alt.X(
@@ -114,20 +130,15 @@ def arc_rows(
         color=alt.ExprRef(f"datum.masked ? '{theme.muted}' : '{ink}'"),
         aria=False,
     ).encode(x=x_bars, y=y, text="words:N")
-    said = "; ".join(
-        f"{label}{', ' + mark_name if place in marked else ''}: {'masked' if closed else written(weight)}"
-        for place, (label, weight, closed) in enumerate(zip(labels, weights, masked, strict=True))
-    )
-    chart: alt.LayerChart = alt.LayerChart(
+    chart = alt.LayerChart(
         layer=[arcs, own, bars, tokens, numbers],
-        datasets={"rows": rows, "arcs": _arcs(weights, row, masked), "own": _own(weights[row], row)},
-        description=f"{labels[row]} looks at: {said}",
         width="container",
-        height=_ROW * len(labels),
+        height=_ROW * count,
         autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
         padding={"left": 2, "top": 2, "right": 2, "bottom": 2},
     ).resolve_scale(x="independent")
-    return chart
+    specification: dict[str, Any] = chart.to_dict(validate=False)
+    return specification
 
 
 def written(weight: float) -> str:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import altair as alt
 
 from decoder.figures import style
+from decoder.figures.growing import GrowingChart
 from decoder.figures.matrices import token_labels, visible
 from decoder.figures.words import percent
 
@@ -47,7 +49,7 @@ def position_bars(
     height: int = 200,
     first: int = 1,
     appearance: style.Appearance = "light",
-) -> alt.LayerChart:
+) -> GrowingChart:
     """The loss at every position, one bar per lane, inside outlines of what theory allows.
 
     Args:
@@ -68,10 +70,36 @@ def position_bars(
     _check(positions, [(name, values) for name, _, values in losses], "losses")
     _check(positions, ghosts, "bounds")
     lanes = [(name, values) for name, _, values in losses]
-    theme, labels, series = style.THEMES[appearance], token_labels(positions, first), [*lanes, *ghosts]
+    labels, series = token_labels(positions, first), [*lanes, *ghosts]
     limit = top or _top(series)
-    x, y = _position_axes(labels, limit, x_title, y_title, theme)
-    names, meanings = [name for name, _ in series], [meaning for _, meaning, _ in losses]
+    names, meanings = tuple(name for name, _ in series), tuple(meaning for _, meaning, _ in losses)
+    tables = {
+        "bars": _rows(labels, lanes),
+        "ghosts": [row for row in _rows(labels, ghosts) if row["loss"]],
+        "formulas": _formulas(labels, ghosts, series),
+        "hover": [
+            {"position": label, "loss": limit}
+            | {f"value_{at}": _nats(values[place]) for at, (_, values) in enumerate(series)}
+            for place, label in enumerate(labels)
+        ],
+    }
+    frame = _position_frame(tuple(labels), names, meanings, limit, (x_title, y_title), height, appearance)
+    return GrowingChart(frame, tables, description)
+
+
+@lru_cache(maxsize=128)
+def _position_frame(
+    labels: tuple[str, ...],
+    names: tuple[str, ...],
+    meanings: tuple[style.Meaning, ...],
+    limit: float,
+    titles: tuple[str, str],
+    height: int,
+    appearance: style.Appearance,
+) -> dict[str, Any]:
+    """Layers for these positions, lanes and bounds."""
+    theme = style.THEMES[appearance]
+    x, y = _position_axes(labels, limit, *titles, theme)
     looks = _series_looks(names, meanings, theme)
     bars = (
         alt.Chart(alt.NamedData(name="bars"))
@@ -79,7 +107,7 @@ def position_bars(
         .encode(
             x=x,
             xOffset=alt.XOffset(
-                "series:N", scale=alt.Scale(domain=[name for name, _ in lanes], padding=0.08)
+                "series:N", scale=alt.Scale(domain=list(names[: len(meanings)]), padding=0.08)
             ),
             y=y,
             **looks,
@@ -115,17 +143,8 @@ def position_bars(
             ],
         )
     )
-    tables = {
-        "bars": _rows(labels, lanes),
-        "ghosts": [row for row in _rows(labels, ghosts) if row["loss"]],
-        "formulas": _formulas(labels, ghosts, series),
-        "hover": [
-            {"position": label, "loss": limit}
-            | {f"value_{at}": _nats(values[place]) for at, (_, values) in enumerate(series)}
-            for place, label in enumerate(labels)
-        ],
-    }
-    return _chart([bars, outlines, words, hover], tables, description, height)
+    frame: dict[str, Any] = _chart([bars, outlines, words, hover], {}, "", height).to_dict(validate=False)
+    return frame
 
 
 def _position_axes(

@@ -11,13 +11,13 @@ import math
 import textwrap
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import altair as alt
 
 from decoder.figures import style
+from decoder.figures.growing import GrowingChart, Row
 from decoder.figures.words import percent
 
 MOST_POINTS = 500
@@ -31,8 +31,6 @@ _LINE = 16  # pixels from one line of text to the next
 _LETTER = 7.2  # pixels, on the generous side
 _GAP = 6  # pixels between text and what it stands beside
 _BREAKS = {"wide": (40, 72), "narrow": (10, 35)}  # letters in a line of a name, of a formula
-
-Row = dict[str, Any]
 
 
 class Curve(NamedTuple):
@@ -79,31 +77,6 @@ class _Lane(NamedTuple):
 
     name: str
     meaning: style.Meaning
-
-
-@dataclass(frozen=True)
-class GrowingChart:
-    """A chart that is redrawn with other tables: `frame`, the rest of its specification, is shared and not to be changed."""
-
-    frame: dict[str, Any]
-    tables: dict[str, list[Row]]
-
-    def to_dict(self, *, validate: bool = True) -> dict[str, Any]:
-        """Return the Vega-Lite specification.
-
-        Raises:
-            SchemaValidationError: if it is wrong, and to be validated.
-        """
-        specification = self.frame | {"datasets": self.tables}
-        if validate:
-            alt.LayerChart.validate(specification)
-        return specification
-
-    @property
-    def chart(self) -> alt.LayerChart:
-        """The same as altair's own object, to be taken away as a file."""
-        chart: alt.LayerChart = alt.LayerChart.from_dict(self.to_dict(validate=False))
-        return chart
 
 
 def loss_curves(
@@ -197,13 +170,14 @@ def _chart(
     margins = {shape: _margin(names, shape) for shape in _BREAKS}
     lanes = tuple(_Lane(curve.name, curve.meaning) for curve in curves)
     return GrowingChart(
-        _frame(plot, lanes, tuple(margins.items()), tuple(feet.items()), description),
+        _frame(plot, lanes, tuple(margins.items()), tuple(feet.items())),
         {
             "curves": [row for index, curve in enumerate(drawn) for row in _curve_rows(index, curve)],
             "heads": _head_rows(plot, drawn, names, feet),
             "theory": _theory_rows(plot, theory, formulas, feet),
             "hover": _hover_rows(plot, drawn),
         },
+        description,
     )
 
 
@@ -216,13 +190,11 @@ def _frame(
     lanes: tuple[_Lane, ...],
     margins: tuple[tuple[str, float], ...],
     feet: tuple[tuple[str, float], ...],
-    description: str,
 ) -> dict[str, Any]:
     x, y = _axes(plot, dict(margins), dict(feet))
     rules, texts = _theory_layers(x, y, plot.theme)
     chart = alt.LayerChart(
         layer=[rules, *_curve_layers(lanes, x, y, plot), *texts, _hover_layer(lanes, x, plot)],
-        description=description,
         width="container",
         height=plot.height,
         autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),

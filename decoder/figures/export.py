@@ -12,7 +12,7 @@ import altair as alt
 import vl_convert
 
 from decoder.figures import style
-from decoder.figures.curves import GrowingChart
+from decoder.figures.growing import GrowingChart
 
 Figure = alt.LayerChart | GrowingChart
 Format = Literal["svg", "png", "html"]

@@ -6,12 +6,14 @@ Pure functions: numbers in, an altair chart out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import altair as alt
 
 from decoder.figures import style
 from decoder.figures.curves import spread
+from decoder.figures.growing import GrowingChart
 
 FONT_SIZE = 13
 _DASHES = ([1, 0], [10, 3], [6, 2, 2, 2], [2, 2], [10, 3, 2, 3], [5, 5], [1, 3], [14, 4])
@@ -31,7 +33,7 @@ def head_curves(
     y_title: str = "weight on the needed token",
     height: int = 230,
     appearance: style.Appearance = "light",
-) -> alt.LayerChart:
+) -> GrowingChart:
     """One curve per head, its name at its end; the chosen head stands out.
 
     Args:
@@ -74,6 +76,24 @@ def head_curves(
         }
         for head in range(count)
     ]
+    return GrowingChart(
+        _frame(count, planned_steps, y_title, height, appearance),
+        {
+            "curves": curves,
+            "names": names,
+            "half": [{"step": 0, "planned": planned_steps, "weight": threshold}],
+            "playhead": [{"step": playhead}],
+        },
+        description,
+    )
+
+
+@lru_cache(maxsize=128)
+def _frame(
+    count: int, planned_steps: int, y_title: str, height: int, appearance: style.Appearance
+) -> dict[str, Any]:
+    """Layers for so many heads."""
+    theme = style.THEMES[appearance]
     axis: dict[str, Any] = {"labelColor": theme.muted, "titleColor": theme.muted, "grid": False}
     x = alt.X(
         "step:Q",
@@ -149,17 +169,12 @@ def head_curves(
     here = alt.Chart(alt.NamedData(name="playhead"))
     rule = here.mark_rule(color=theme.text, strokeWidth=1.5, aria=False).encode(x=x)
     sign = here.mark_text(text="▼", y=-6, fontSize=FONT_SIZE - 2, color=theme.text, aria=False).encode(x=x)
-    return alt.LayerChart(
+    chart = alt.LayerChart(
         layer=[half, rule, sign, lines, points, labels],
-        datasets={
-            "curves": curves,
-            "names": names,
-            "half": [{"step": 0, "planned": planned_steps, "weight": threshold}],
-            "playhead": [{"step": playhead}],
-        },
-        description=description,
         width="container",
         height=height,
         autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
         padding={"left": 2, "top": 6, "right": 2, "bottom": 2},
     )
+    specification: dict[str, Any] = chart.to_dict(validate=False)
+    return specification

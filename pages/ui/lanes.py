@@ -12,7 +12,8 @@ import streamlit as st
 
 from decoder import Corpus, Decoder
 from decoder.figures.bars import position_bars
-from decoder.figures.curves import Curve, GrowingChart, TheoryLine, loss_curves, share_curves
+from decoder.figures.curves import Curve, TheoryLine, loss_curves, share_curves
+from decoder.figures.growing import GrowingChart
 from decoder.figures.tables import Table
 from decoder.figures.training_words import fed_sentence, position_sentence
 from decoder.figures.words import bound_formula, lane_sentence, listed, number, percent

@@ -17,7 +17,7 @@ def figure(labels=LABELS, **settings):
 
 
 def test_every_open_token_has_its_number_and_a_masked_one_a_sign():
-    rows = figure().datasets["rows"]
+    rows = figure().tables["rows"]
     assert [row["words"] for row in rows] == ["0.125", "0.625", "0.250", MASKED]
     assert [row["weight"] for row in rows] == WEIGHTS
     assert [row["token"] for row in rows] == ["0 <s>", "◆ 1 fox", "▸ 2 ate", "3 ."]
@@ -25,7 +25,7 @@ def test_every_open_token_has_its_number_and_a_masked_one_a_sign():
 
 
 def test_an_arc_leads_from_the_row_to_each_other_open_token_and_is_thick_as_its_weight():
-    arcs = figure().datasets["arcs"]
+    arcs = figure().tables["arcs"]
     assert {arc["arc"] for arc in arcs} == {0, 1}
     for place in (0, 1):
         points = [arc for arc in arcs if arc["arc"] == place]
@@ -38,14 +38,14 @@ def test_an_arc_leads_from_the_row_to_each_other_open_token_and_is_thick_as_its_
 
 
 def test_a_small_weight_is_not_written_as_nothing():
-    rows = arc_rows(["a", "b"], [1e-6, 1 - 1e-6], 1, masked=[False, False]).datasets["rows"]
+    rows = arc_rows(["a", "b"], [1e-6, 1 - 1e-6], 1, masked=[False, False]).tables["rows"]
     assert [row["words"] for row in rows] == ["< 0.001", "1.000"]
 
 
 def test_without_a_mask_later_tokens_get_arcs_too():
-    arcs = figure(masked=[False] * 4).datasets["arcs"]
+    arcs = figure(masked=[False] * 4).tables["arcs"]
     assert {arc["arc"] for arc in arcs} == {0, 1, 3}
-    assert figure(masked=[False] * 4).datasets["rows"][3]["words"] == "0.000"
+    assert figure(masked=[False] * 4).tables["rows"][3]["words"] == "0.000"
 
 
 @pytest.mark.parametrize("appearance", ["light", "dark"])

@@ -18,7 +18,7 @@ def figure(**settings):
 
 
 def test_every_head_has_its_weight_at_every_step_and_the_chosen_one_stands_out():
-    curves = figure().datasets["curves"]
+    curves = figure().tables["curves"]
     assert [(row["head"], row["step"], row["weight"]) for row in curves] == [
         (head, step, WEIGHTS[at][head]) for head in range(3) for at, step in enumerate(STEPS)
     ]
@@ -27,14 +27,14 @@ def test_every_head_has_its_weight_at_every_step_and_the_chosen_one_stands_out()
 
 
 def test_names_stand_at_the_ends_and_keep_apart():
-    names = figure(height=200).datasets["names"]
+    names = figure(height=200).tables["names"]
     assert [row["name"] for row in names] == ["head 0", "head 1", "head 2"]
     places = sorted(200 * row["weight"] - row["dy"] for row in names)
     assert all(upper - lower >= 16 - 1e-9 for lower, upper in itertools.pairwise(places))
 
 
 def test_the_playhead_and_one_half_are_marked():
-    sets = figure().datasets
+    sets = figure().tables
     assert sets["playhead"] == [{"step": 5}]
     assert sets["half"] == [{"step": 0, "planned": 200, "weight": 0.5}]
 
