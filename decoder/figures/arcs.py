@@ -66,21 +66,21 @@ def arc_rows(
         for place, (label, weight, closed) in enumerate(zip(labels, weights, masked, strict=True))
     ]
     left = math.ceil(_ARCS + 14 + _LETTER * max(len(line["token"]) for line in rows))
-    right = math.ceil(12 + _LETTER * max(len(line["words"]) for line in rows if not line["masked"]))
     said = "; ".join(
         f"{label}{', ' + mark_name if place in marked else ''}: {'masked' if closed else written(weight)}"
         for place, (label, weight, closed) in enumerate(zip(labels, weights, masked, strict=True))
     )
     return GrowingChart(
-        _frame(len(labels), left, right, appearance),
+        _frame(len(labels), left, appearance),
         {"rows": rows, "arcs": _arcs(weights, row, masked), "own": _own(weights[row], row)},
         f"{labels[row]} looks at: {said}",
     )
 
 
 @lru_cache(maxsize=128)
-def _frame(count: int, left: int, right: int, appearance: style.Appearance) -> dict[str, Any]:
+def _frame(count: int, left: int, appearance: style.Appearance) -> dict[str, Any]:
     """Layers for so many tokens, with room for the names left of the bars and for the numbers right of them."""
+    right = math.ceil(12 + _LETTER * len(written(_LEAST / 2)))
     theme = style.THEMES[appearance]
     y_scale = alt.Scale(domain=[-0.5, count - 0.5], nice=False, reverse=True)
     y = alt.Y("place:Q", scale=y_scale, axis=None)
