@@ -47,6 +47,12 @@ class Question:
             return clean(answer).split() == clean(self.right).split()
         return bool(answer == self.right)
 
+    def answer(self) -> str:
+        """Return the right answer as it may be typed or chosen; nothing where it is a place in a picture."""
+        if self.kind == "number":
+            return f"{self.right:.{self.digits}f}".replace("-", "−")
+        return "" if self.kind == "here" else str(self.right)
+
 
 class Verdict(NamedTuple):
     """What is said about an answer, and how many had been handed in by then."""
@@ -95,7 +101,7 @@ def _ask(question: Question, name: str) -> Verdict:
 
 
 def _field(question: Question, name: str) -> Any:
-    label, key = f"Your answer to {name}", f"answer-{name}"
+    label, key = clean(question.text), f"answer-{name}"
     if question.kind == "here":
         return question.chosen
     if question.kind == "number":
@@ -126,7 +132,8 @@ def _field(question: Question, name: str) -> Any:
 
 def _judge(question: Question, answer: Any, name: str, *, revealed: bool) -> str:
     if revealed:
-        kind, sign, words = "shown", "The answer: ", question.reason
+        told = question.answer()
+        kind, sign, words = "shown", f"The answer: {told}. " if told else "The answer: ", question.reason
     elif answer is None or answer == "":
         kind, sign, words = "open", "", NO_ANSWER
     elif question.is_right(answer):

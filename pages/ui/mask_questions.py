@@ -120,7 +120,7 @@ def how_much_leaks() -> Question:
     return Question(
         f"The same row with {small} in place of −∞: how much of its weight leaks to the future? (per cent, one decimal)",
         100 * leak,
-        f"2 e^{small} / (2 e^0 + 2 e^{small}) = {percent(leak)}, to two cells that should have none.",
+        f"2 e^{small} / (2 e^0 + 2 e^{small}) = {100 * leak:.1f} %, to two cells that should have none.",
         lambda given: (
             f"That is e^{small} itself; it still has to be divided by the sum of the row."
             if abs(given - 36.8) < 0.2
