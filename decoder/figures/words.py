@@ -173,7 +173,8 @@ def mask_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
     when = "is the query itself" if column == row else f"comes {'earlier' if column < row else 'later'}"
     if math.isinf(cell.masked_score):
         return f"{place} = −∞: the mask closes this cell; key {column} {when}"
-    return f"{place} = {number(cell.masked_score, _DIGITS[0].given)}, unchanged: the mask leaves this cell open; key {column} {when}"
+    score = number(cell.masked_score, _DIGITS[0].given)
+    return f"{place} = {score}, unchanged: the mask leaves this cell open; key {column} {when}"
 
 
 def weight_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
