@@ -17,7 +17,8 @@ from decoder.model.arithmetic import cell_arithmetic
 from decoder.model.masking import FINITE, Way, causal_effect, flip_cells, mask_scores, measure_leaks
 from pages.ui import aids, furniture, glossary, lanes, mask_questions, notation, session, strip
 from pages.ui.checks import check
-from pages.ui.matrix import Cell, matrices, thumbnails
+from pages.ui.choice import in_range
+from pages.ui.matrix import Cell, Head, matrices, thumbnails
 from pages.ui.sentence import choose_sentence
 from pages.ui.sheet import sheet
 
@@ -77,7 +78,17 @@ def flip(cell: Cell) -> None:
         state[edits] = wanted
     except ValueError as error:
         state["mask refusal"] = str(error)
-    state["mask cell"] = tuple(cell)
+    look_at(cell)
+
+
+def look_at(cell: Cell) -> None:
+    """Show this cell, in the sliders and so in the address as well."""
+    state["mask panel"], state["row"], state["column"] = cell
+
+
+def look_into(head: Head) -> None:
+    """Show this head."""
+    state["layer"], state["head"] = head
 
 
 mask = flip_cells(base, flips)
@@ -100,11 +111,27 @@ def walk_line(row: int) -> str:
 
 
 steps = st.container()
-st.markdown("**Another head**")
+st.markdown("**Another head, another cell**")
 st.caption(
-    "The weights of every layer and head for the same sentence. Click one to see its four steps above."
+    "The weights of every layer and head for the same sentence. Click one to see its four steps above; the address carries "
+    "your choice."
 )
-layer, head = thumbnails(head_thumbnails(trace), key="mask_heads", selected=(0, 0)) or (0, 0)
+pictures = st.container()
+heads = head_thumbnails(trace)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    for key, count in (("layer", len(heads)), ("head", len(heads[0])), ("row", T), ("column", T)):
+        in_range(key, count)
+    layer = st.selectbox("Layer", range(len(heads)), key="layer", bind="query-params", width=120)
+    head = st.selectbox("Head", range(len(heads[0])), key="head", bind="query-params", width=120)
+    row, column = (
+        st.slider(label, 0, T - 1, default, key=key, bind="query-params", width=210) if T > 1 else 0
+        for label, key, default in (
+            ("Row: the query", "row", min(2, T - 1)),
+            ("Column: the key", "column", 0),
+        )
+    )
+with pictures:
+    thumbnails(heads, key="mask_heads", selected=(layer, head), on_choose=look_into)
 block = trace.blocks[layer]
 stages = mask_scores(block.attention.scores[0, head], mask)  # (T, T) each
 
@@ -114,7 +141,8 @@ with steps:
         rows=labels,
         columns=labels,
         key="mask_matrices",
-        selected=state.get("mask cell", (3, min(2, T - 1), 0)),
+        selected=(state.get("mask panel", 3), row, column),
+        on_choose=look_at,
         press="opens or closes the cell" if editing else "",
         on_press=flip,
         cross=True,
@@ -399,5 +427,12 @@ check("c29", *questions)
 
 furniture.next_page("attention", "where does every head look?")
 furniture.show_code(
-    causal_mask, attend, mask_scores, measure_leaks, flip_cells, causal_effect, compare_passes
+    causal_mask,
+    attend,
+    mask_scores,
+    cell_arithmetic,
+    measure_leaks,
+    flip_cells,
+    causal_effect,
+    compare_passes,
 )

@@ -7,7 +7,6 @@ import streamlit as st
 from decoder.figures import embedding_words as words
 from decoder.figures.matrices import visible
 from decoder.figures.tables import Table
-from decoder.language import clean
 from decoder.language.sequences import as_batch, neighbours, typed_sequence, with_edges
 from decoder.model import embeddings, order
 from decoder.model.positions import sinusoidal_positions
@@ -16,7 +15,7 @@ from pages.ui import aids, furniture, glossary, notation, position_lanes, sessio
 from pages.ui import embedding_questions as questions
 from pages.ui.checks import check
 from pages.ui.grid import GridCell, Place, batch_grid
-from pages.ui.sentence import example
+from pages.ui.sentence import type_sentence
 from pages.ui.tokens import Chip, Strip, token_strips
 from pages.ui.vectors import Vector, vectors
 
@@ -52,19 +51,9 @@ glossary.explain(
 # ---- C13: tokens become embeddings
 
 st.subheader("Every id becomes a vector")
-if state.get("sentence corpus", corpus.name) != corpus.name:  # its words may not exist in the other corpus
-    state["sentence"] = example(corpus, shape.context_length)
-state["sentence corpus"] = corpus.name
-typed = st.text_input(
-    "Sentence",
-    value=example(corpus, shape.context_length),
-    max_chars=2_000,
-    key="sentence",
-    bind="query-params",
-    help="Type another one, in words that the corpus knows.",
-)
+typed = type_sentence(corpus, shape.context_length)
 try:
-    typed_words, whole = typed_sequence(tokenizer, clean(typed), start=True, end=True)
+    typed_words, whole = typed_sequence(tokenizer, typed, start=True, end=True)
 except ValueError as error:
     session.refuse(error)
 own = whole[: shape.context_length + 1]

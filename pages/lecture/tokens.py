@@ -13,13 +13,13 @@ from decoder.figures.matrices import token_labels, visible
 from decoder.figures.tables import Table
 from decoder.figures.target_words import Role
 from decoder.figures.words import number
-from decoder.language import Batch, clean
+from decoder.language import Batch
 from decoder.language.sequences import Lengths, as_batch, neighbours, typed_sequence, with_edges, words_of
 from decoder.training.reading import read, replace_token, target_arithmetic
 from pages.ui import aids, furniture, glossary, notation, session, strip, token_questions
 from pages.ui.checks import check
 from pages.ui.grid import GridCell, Place, batch_grid
-from pages.ui.sentence import example
+from pages.ui.sentence import type_sentence
 from pages.ui.sheet import sheet
 from pages.ui.shift import Heading, Token, shift_table
 from pages.ui.tokens import Chip, Strip, token_strips
@@ -67,18 +67,8 @@ def take_another() -> None:
     state["sentence"] = tokenizer.decode(ids[:context])
 
 
-if state.get("sentence corpus", corpus.name) != corpus.name:  # its words may not exist in the other corpus
-    state["sentence"] = example(corpus, context)
-state["sentence corpus"] = corpus.name
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    typed = st.text_input(
-        "Sentence",
-        value=example(corpus, context),
-        max_chars=2_000,
-        key="sentence",
-        bind="query-params",
-        help="Type another one, in words that the corpus knows.",
-    )
+    typed = type_sentence(corpus, context)
     st.button("Another from the corpus", icon=":material/casino:", key="another", on_click=take_another)
 start = end = False
 if has_edges:
@@ -96,7 +86,7 @@ else:
     )
 
 try:
-    typed_words, whole = typed_sequence(tokenizer, clean(typed), start=start, end=end)
+    typed_words, whole = typed_sequence(tokenizer, typed, start=start, end=end)
 except ValueError as error:
     session.refuse(error)
 own = whole[: context + 1]  # T inputs, and the target of the last of them

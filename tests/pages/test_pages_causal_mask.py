@@ -27,9 +27,9 @@ T = len(SENTENCE)
 def visit(monkeypatch):
     """Open the page over an untrained decoder: its numbers need no training to be right."""
 
-    def open_page(corpus="ibm", level=None, *, causal=True, state=None, **query):
+    def open_page(corpus="ibm", level=None, *, causal=True, size="small", state=None, **query):
         source = TextSource(TEXT, level) if level else corpus
-        config = preset(source, size="small", causal=causal)
+        config = preset(source, size=size, causal=causal)
         model = Decoder(config.decoder, seed=1)
         explored = Exploration(config, "run", open_corpus(config.corpus, config.decoder.context_length))
         monkeypatch.setattr(session, "explore", lambda: explored)
@@ -263,8 +263,30 @@ def test_a_text_of_ones_own_is_looked_at_in_the_same_way(visit, level):
     assert at.number_input(key="answer-c23-0")
 
 
+def test_a_link_opens_the_head_the_cell_and_the_sentence_that_it_names(visit):
+    at = visit(size="standard", sentence="NASA showed us gravity", layer=1, head=1, row=3, column=1)
+    matrices = sent(at)
+    assert matrices["rows"] == ["0 <s>", "1 NASA", "2 showed", "3 us", "4 gravity"]
+    assert matrices["selected"] == [3, 3, 1]
+    assert sent(at, "thumbnails")["selected"] == [1, 1]
+    assert any(text.startswith("Layer 1, head 1:") for text in said(at))
+    with torch.no_grad():
+        block = at.model.trace(torch.tensor([[TOKENS.index(t[2:]) for t in matrices["rows"]]])).blocks[1]
+    (code,) = [block.value for block in at.code if block.value.startswith("weight(3, 1)")]
+    assert float(code.split("= ")[-1]) == pytest.approx(block.attention.weights[0, 1, 3, 1].item(), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"layer": 7, "head": "x", "row": 99, "column": 99}, {"layer": "<b>", "head": -1, "row": -1}]
+)
+def test_a_wrong_link_falls_back_to_the_first_head_and_cell(visit, wrong):
+    at = visit(**wrong)
+    assert sent(at)["selected"] == [3, 2, 0]
+    assert sent(at, "thumbnails")["selected"] == [0, 0]
+
+
 def test_one_token_alone_has_no_future_and_breaks_nothing(visit):
-    at = visit(state={"sentence in ibm": ""})
+    at = visit(state={"sentence": ""})
     assert any("A single token has no future" in text for text in said(at))
     assert sent(at)["walk"][0].startswith("x₀ alone predicts ω₁")
     at.selectbox(key="probing token of ibm").set_value(5).run()
