@@ -15,6 +15,7 @@ from decoder.figures.tables import Table
 from decoder.inference.prefixes import Comparison, compare_passes
 from decoder.model.arithmetic import cell_arithmetic
 from decoder.model.masking import FINITE, Way, causal_effect, flip_cells, mask_scores, measure_leaks
+from decoder.runs import EvaluationRow
 from pages.ui import aids, furniture, glossary, lanes, mask_questions, notation, session, strip
 from pages.ui.checks import check
 from pages.ui.choice import in_range
@@ -35,7 +36,23 @@ corpus, model, state, name = exploration.corpus, snapshot.model, st.session_stat
 texts, trained_masked = corpus.tokenizer.tokens, exploration.config.decoder.causal
 
 notation.switch()
-glossary.explain("token", "query", "key", "score", "mask", "softmax", "weight", "logits", "loss")
+glossary.explain(
+    "token",
+    "embedding",
+    "layer",
+    "head",
+    "query",
+    "key",
+    "value",
+    "score",
+    "mask",
+    "softmax",
+    "weight",
+    "logits",
+    "loss",
+    "floor",
+    *glossary.OF_THE_STRIP,
+)
 sentence = choose_sentence(corpus, model)
 tokens, labels, T = sentence.tokens, sentence.labels, len(sentence.tokens)
 ids = sentence.ids[0].tolist()
@@ -205,8 +222,8 @@ else:
 
 st.subheader("Why −∞, and why before the softmax? Four ways to get it wrong")
 st.caption(
-    f"The same scores of layer {layer}, head {head}, masked in five ways, in this head alone. All but the first are mistakes "
-    "that are easily made, and easily overlooked."
+    f"The scores of layer {layer}, head {head}, {'with the causal mask in the layers below, ' if layer else ''}masked in five "
+    "ways, in this head alone. All but the first are mistakes that are easily made, and easily overlooked."
 )
 way: Way = st.segmented_control(
     "How closed cells are kept out",
@@ -375,7 +392,6 @@ def show_passes() -> None:
     )
 
 
-st.fragment(show_passes)()
 check(
     "c28",
     *(
@@ -383,6 +399,7 @@ check(
         for comparison, on in zip(measured(), (True, False), strict=True)
     ),
 )
+st.fragment(show_passes)()
 
 # ---- C29: why the mask is crucial
 
@@ -392,6 +409,8 @@ st.caption(
     "Predict, then look: the loss, and what the decoder writes."
 )
 questions = [mask_questions.which_not_copied(T)]
+asked_box = st.container()  # before the results that answer it
+tests: list[EvaluationRow | None] = [None, None]
 
 
 def trained(lane: session.Lane, slot: str) -> session.Exploration:
@@ -420,10 +439,10 @@ if st.toggle("Train it with and without the mask, side by side", key="retrain", 
                 lanes.sentences(each, decoder, WRITTEN)
         tests = [session.evaluation(each.run_id) for each in both]
         lanes.say_how_good(both, tests)
-        with_test, without_test = tests
-        if with_test and without_test and with_test.valid_share is not None:
-            questions.append(mask_questions.which_writes_better(with_test, without_test))
-check("c29", *questions)
+if corpus.has_grammar:
+    questions.append(mask_questions.which_writes_better(*tests))
+with asked_box:
+    check("c29", *questions)
 
 furniture.next_page("attention", "where does every head look?")
 furniture.show_code(

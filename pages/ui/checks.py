@@ -21,7 +21,8 @@ class Question:
 
     Attributes:
         text: what is asked.
-        right: the right answer: one of `options`, a number, words, or, for "here", what is chosen in a picture.
+        right: the right answer: one of `options`, a number, words, or, for "here", what is chosen in a picture; None as long
+            as it is not known, and then `reason` says when it will be.
         reason: why it is right, with the numbers.
         wrong: why an answer is not right, made from the answer itself.
         kind: "choice", "number", "words" (compared word by word), or "here": no field, `chosen` is the answer.
@@ -131,7 +132,9 @@ def _field(question: Question, name: str) -> Any:
 
 
 def _judge(question: Question, answer: Any, name: str, *, revealed: bool) -> str:
-    if revealed:
+    if question.right is None:
+        kind, sign, words = "open", "", question.reason
+    elif revealed:
         told = question.answer()
         kind, sign, words = "shown", f"The answer: {told}. " if told else "The answer: ", question.reason
     elif answer is None or answer == "":

@@ -155,7 +155,7 @@ def test_a_finite_number_leaks_as_much_as_it_says(visit):
     at = visit(way="a finite number", finite="−1")
     weights = softmax(np.where(lower().numpy(), head_scores(at.model, lower()), -1.0))
     share = 100 * weights[~lower().numpy()].sum() / T
-    assert any(f"e^−1 is small, but not 0: {share:.0f} % of all weight" in text for text in said(at))
+    assert any(f"e^−1 is 0.3679, not 0: {share:.0f} % of all weight" in text for text in said(at))
 
 
 def test_the_probe_says_who_moved(visit):
@@ -253,7 +253,25 @@ def test_which_decoder_writes_better_is_decided_by_what_was_measured(masked, unm
     ]
     question = mask_questions.which_writes_better(*rows)
     assert question.right == right
-    assert "1.03 with the mask and 0.004 without" in question.text
+    assert "1.03 with the mask and 0.004 without" in question.reason
+    assert question.text == mask_questions.which_writes_better(None, rows[0]).text
+
+
+def test_who_writes_better_is_asked_before_it_is_known_and_not_judged_before(visit):
+    at = visit()
+    at.selectbox(key="answer-c29-1").set_value("the one without")
+    for button in ("submit", "reveal"):
+        at.button(key=f"{button}-c29-1").click().run()
+        assert "Keep your answer: it can be judged when both are trained, below." in said(at)
+        assert not any(text.startswith(("✓", "✗", "The answer")) for text in said(at))
+
+
+def test_the_questions_about_the_passes_stand_before_what_was_measured(visit):
+    at = visit()
+    texts = said(at)
+    asked = next(place for place, text in enumerate(texts) if "by how much do the logits" in text)
+    told = next(place for place, text in enumerate(texts) if "passes over growing prefixes" in text)
+    assert asked < told
 
 
 @pytest.mark.parametrize("level", ["word", "char", "bpe"])
@@ -288,6 +306,10 @@ def test_a_wrong_link_falls_back_to_the_first_head_and_cell(visit, wrong):
 def test_one_token_alone_has_no_future_and_breaks_nothing(visit):
     at = visit(state={"sentence": ""})
     assert any("A single token has no future" in text for text in said(at))
+    assert any("1 token makes 1 pair" in text for text in said(at))
+    at.button(key="reveal-c24-0").click().run()
+    (verdict,) = [text for text in said(at) if text.startswith("The answer")]
+    assert re.search(r"greatest change [0-9.]+ from there on\.$", verdict)
     assert sent(at)["walk"][0].startswith("x₀ alone predicts ω₁")
     at.selectbox(key="probing token of ibm").set_value(5).run()
     assert not at.exception
