@@ -37,8 +37,8 @@ def ordinal(count: int) -> str:
 def token_sentence(tokens: Sequence[str], ids: Sequence[int], at: int, vocab_size: int) -> str:
     """Say what a token of the sequence is, and where it stands."""
     return (
-        f"The {ordinal(at + 1)} of {counted(len(tokens), 'token')} is {quoted(tokens[at])}, number {ids[at]} of the "
-        f"{vocab_size:,} tokens in the vocabulary. Time counts from 0, so it stands at t = {at}."
+        f"The {ordinal(at + 1)} of {counted(len(tokens), 'token')} is {quoted(tokens[at])}, id {ids[at]} in the "
+        f"vocabulary (0 to {vocab_size - 1:,}). Time counts from 0, so it stands at t = {at}."
     )
 
 

@@ -26,6 +26,7 @@ from pages.ui.tokens import Chip, Strip, token_strips
 
 MOST_ROWS = 8
 ASKED_TOKENS = 6  # of the row whose targets are to be typed
+SHORT_ROW = 2  # words of the row that is imagined to join the batch
 ASKED_SEED = 917  # of that row: not one that the page shows
 
 furniture.head(
@@ -53,6 +54,7 @@ glossary.explain(
     "sample",
     "logits",
     "loss",
+    *glossary.OF_THE_STRIP,
 )
 
 # ---- C1: a text is a row of tokens
@@ -161,6 +163,7 @@ with left:
         selected=at,
         caption="Inputs and targets, row by row, and the loss of every target.",
         legend=[
+            "p(target) is the probability that the decoder gives to the target.",
             "Arrows lead from each target to the same token among the inputs, one row lower.",
             f"A full bar would be guessing among all tokens: ln {len(texts)} = {number(reading.uniform_loss)}.",
         ],
@@ -179,12 +182,14 @@ with right, st.container(key="target_reading"):
             ],
             appearance=session.appearance(),
         )
-        st.caption(f"{name('logits', t=at)}, computed in row {at - 1}: the largest ones and the target")
+        symbol = symbols.name("logits", "symbols", t=at)
+        called = name("logits", t=at)
+        if called != symbol:
+            called += f", written {symbol} below"
+        st.caption(f"{called}, computed in row {at - 1}: the largest ones and the target")
         furniture.chart(figure, key="target_logits")
         st.code(
-            words.loss_arithmetic(
-                arithmetic, tokens[at], symbols.name("logits", "symbols", t=at), len(texts)
-            ),
+            words.loss_arithmetic(arithmetic, tokens[at], symbol, len(texts)),
             language=None,
             wrap_lines=True,
         )
@@ -238,14 +243,16 @@ check(
         len(asked) - 1,
     ),
 )
-other = not (start or end) and has_edges
-imagined = with_edges(tokenizer, typed_words, start=other, end=other)
-check(
-    "c10",
-    token_questions.how_many_targets(
-        len(typed_words), len(imagined) - 1, start=other, end=other, now=len(whole) - 1
-    ),
-)
+noun = tokenizer.noun.removesuffix("s")
+if has_edges:
+    other = not (start or end)
+    imagined = with_edges(tokenizer, typed_words, start=other, end=other)
+    question = token_questions.how_many_targets(
+        len(typed_words), len(imagined) - 1, start=other, end=other, now=len(whole) - 1, noun=noun
+    )
+else:
+    question = token_questions.how_many_targets_with_one_more(len(typed_words), noun=noun)
+check("c10", question)
 
 # ---- C12 and C11: several sequences as one batch, padded to one length
 
@@ -297,7 +304,16 @@ with padding_box:
         if tokenizer.pad is not None
         else "A text of your own has no padding: its rows are cut to one length instead."
     )
-    check("c11", token_questions.how_many_pads(reading), token_questions.what_mean(reading))
+    if tokenizer.pad is not None:
+        short = typed_words[:SHORT_ROW]
+        larger = as_batch([*rows, with_edges(tokenizer, short, start=start, end=end)], tokenizer, context)
+        check(
+            "c11",
+            token_questions.how_many_pads(
+                tokenizer.decode(short), larger.keep.numel(), int(larger.keep.sum())
+            ),
+            token_questions.what_mean(reading),
+        )
     counted_in = st.toggle("count the padding", key="count_pads", bind="query-params")
     honest, counted = st.columns(2)
     honest.metric(f"pads left out: sum / {reading.real}", number(reading.loss), border=True)
