@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import streamlit as st
+from torch import Tensor
 
 from decoder import attend, causal_mask
 from decoder.figures import mask_words, words
@@ -18,7 +19,7 @@ from decoder.model.masking import FINITE, Way, causal_effect, flip_cells, mask_s
 from decoder.runs import EvaluationRow
 from pages.ui import aids, furniture, glossary, lanes, mask_questions, notation, session, strip
 from pages.ui.checks import check
-from pages.ui.choice import in_range
+from pages.ui.choice import in_range, whole_numbers
 from pages.ui.matrix import Cell, Head, matrices, thumbnails
 from pages.ui.sentence import choose_sentence
 from pages.ui.sheet import sheet
@@ -58,6 +59,21 @@ tokens, labels, T = sentence.tokens, sentence.labels, len(sentence.tokens)
 ids = sentence.ids[0].tolist()
 causal = causal_mask(T)
 
+
+def edits_in_link(mask: Tensor) -> list[tuple[int, int]]:
+    """Cells that the address opens and closes, "1.3,2.0"; none if it says anything else."""
+    try:
+        places = [
+            whole_numbers([int(part) for part in place.split(".")], mask.shape)
+            for place in st.query_params.get("edits", "").split(",")
+        ]
+        cells = [(place[0], place[1]) for place in places if place]
+        flip_cells(mask, cells)
+    except ValueError:
+        return []
+    return cells if len(set(cells)) == len(places) else []
+
+
 # ---- C23 and C27: scores, masked scores, exponentials, weights; the rows one after the other
 
 st.subheader("From scores to weights, in four steps")
@@ -80,6 +96,9 @@ with st.container(horizontal=True, vertical_alignment="center"):
     )
     base = causal if masked else causal.new_ones(T, T)
     edits = f"edits of {T} {masked}"  # of another sentence length, or of the other mask, there are others
+    if "edits read" not in state:  # a link is read once; afterwards the address follows what is edited here
+        state["edits read"] = True
+        state.setdefault(edits, edits_in_link(base))
     flips: list[tuple[int, int]] = state.setdefault(edits, [])
     st.button(
         "Reset the mask", icon=":material/restart_alt:", key="reset", on_click=flips.clear, disabled=not flips
@@ -109,6 +128,10 @@ def look_into(head: Head) -> None:
 
 
 mask = flip_cells(base, flips)
+if flips:
+    st.query_params["edits"] = ",".join(f"{row}.{column}" for row, column in flips)
+elif "edits" in st.query_params:
+    del st.query_params["edits"]
 trace = model.trace(sentence.ids, mask=mask)
 probabilities = trace.logits[0].softmax(dim=-1)  # (T, V)
 

@@ -151,6 +151,11 @@ def test_a_token_that_is_chosen_is_chosen_everywhere_and_its_logits_are_the_deco
         "aria-pressed", "true"
     )
     expect(code).to_contain_text("z₅[</s>]")
+    page.key("token_chips").locator(
+        "button", has_text="5"
+    ).click()  # what is told about it goes on being marked
+    page.page.keyboard.press("Escape")
+    expect(page.key("token_chips").locator('button[aria-pressed="true"]')).to_have_text("5")
 
     page.key("shift").locator('button[tabindex="0"]').focus()  # and by the keyboard alone
     for press in ("ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp", "Enter"):

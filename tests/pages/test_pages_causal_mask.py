@@ -294,6 +294,28 @@ def test_a_link_opens_the_head_the_cell_and_the_sentence_that_it_names(visit):
     assert float(code.split("= ")[-1]) == pytest.approx(block.attention.weights[0, 1, 3, 1].item(), rel=1e-3)
 
 
+def test_a_link_carries_the_edits_of_the_mask_and_follows_them(visit):
+    at = visit(edits="1.3,2.0")
+    assert any("1 cell of the future is open and 1 cell of the past" in text for text in said(at))
+    assert "1.3,2.0" in at.query_params["edits"]
+    at.toggle(key="masked").set_value(False).run()  # of the other mask there are none
+    assert any("all of them are open" in text for text in said(at))
+    assert "edits" not in at.query_params
+    at.toggle(key="masked").set_value(True).run()
+    assert "1.3,2.0" in at.query_params["edits"]
+    at.button(key="reset").click().run()
+    assert "edits" not in at.query_params
+
+
+@pytest.mark.parametrize(
+    "wrong", ["x", "1", "1.9", "1.3,1.3", "0.0", "1.2.3", "-1.2", "<b>", "1.2;2.3", "9" * 5000]
+)
+def test_wrong_edits_in_a_link_are_left_aside(visit, wrong):
+    at = visit(edits=wrong)
+    assert any("10 of them, those above the diagonal" in text for text in said(at))
+    assert "edits" not in at.query_params
+
+
 @pytest.mark.parametrize(
     "wrong", [{"layer": 7, "head": "x", "row": 99, "column": 99}, {"layer": "<b>", "head": -1, "row": -1}]
 )
