@@ -8,7 +8,7 @@ from typing import NamedTuple
 from decoder.config import Positions
 from decoder.figures.matrices import visible
 from decoder.figures.target_words import counted, quoted
-from decoder.figures.words import listed, number, percent
+from decoder.figures.words import listed, number, percent, printed
 from decoder.model.embeddings import Difference
 from decoder.training.matching import Matches
 
@@ -108,9 +108,11 @@ def sum_sentence(token: str, t: int, x: float, p: float, total: float, *, has_po
             f"This decoder has no positions: the position vector p is 0 everywhere, so at t = {t} the sum is the vector of "
             f"{quoted(token)} itself."
         )
-    plus = f"− {number(-p)}" if p < 0 else f"+ {number(p)}"
+    # As many digits as it takes to get the printed sum from the printed numbers.
+    digits = next((d for d in range(4, 17) if number(printed(x, d) + printed(p, d)) == number(total)), 17)
+    plus = f"− {number(-p, digits)}" if p < 0 else f"+ {number(p, digits)}"
     return (
-        f"At t = {t}, number by number: the first one is {number(x)} {plus} = {number(total)}. The embedding x belongs "
+        f"At t = {t}, number by number: the first one is {number(x, digits)} {plus} = {number(total)}. The embedding x belongs "
         f"to {quoted(token)} wherever it stands; the position vector p belongs to t = {t} whatever stands there."
     )
 

@@ -114,7 +114,7 @@ def _rounded(value: float, digits: int) -> str:
     return f"{value:.{max(digits - 2, 0)}e}" if small else f"{value:.{digits}g}"
 
 
-def _printed(value: float, digits: int) -> float:
+def printed(value: float, digits: int) -> float:
     """Return the value that stands there when `number` has written it."""
     return float(_rounded(value, digits))
 
@@ -148,8 +148,8 @@ def score_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
 
     def holds(digits: _Digits) -> bool:
         given, between, result = digits
-        dot = math.fsum(_printed(q, given) * _printed(k, given) for q, k in pairs)
-        score = _printed(cell.dot, between) / _printed(cell.divisor, given)
+        dot = math.fsum(printed(q, given) * printed(k, given) for q, k in pairs)
+        score = printed(cell.dot, between) / printed(cell.divisor, given)
         return number(dot, between) == number(cell.dot, between) and number(score, result) == number(
             cell.score, result
         )
@@ -184,9 +184,9 @@ def weight_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
 
     def holds(digits: _Digits) -> bool:
         given, between, result = digits
-        powers = [math.exp(_printed(score, given)) for score in open_scores]
-        power = 0.0 if math.isinf(cell.masked_score) else math.exp(_printed(cell.masked_score, given))
-        weight = _printed(exponential, between) / _printed(cell.total, between)
+        powers = [math.exp(printed(score, given)) for score in open_scores]
+        power = 0.0 if math.isinf(cell.masked_score) else math.exp(printed(cell.masked_score, given))
+        weight = printed(exponential, between) / printed(cell.total, between)
         return (
             number(power, between) == number(exponential, between)
             and number(math.fsum(powers), between) == number(cell.total, between)

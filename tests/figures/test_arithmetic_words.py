@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from decoder import Decoder, DecoderConfig
+from decoder.figures.embedding_words import sum_sentence
 from decoder.figures.target_words import loss_arithmetic
 from decoder.figures.words import mask_arithmetic, number, score_arithmetic, weight_arithmetic
 from decoder.model.arithmetic import cell_arithmetic
@@ -96,3 +97,11 @@ def test_a_loss_follows_from_the_printed_numbers():
                 printed = loss.removeprefix("= ").removesuffix(" nats")
                 assert number(value(total) - value(logit.strip("()"))) == printed
                 assert f"e^−{printed} = " in share
+
+
+def test_a_sum_follows_from_the_printed_numbers():
+    for x, p in torch.randn(300, 2, generator=torch.Generator().manual_seed(1)).mul(0.1).tolist():
+        said = sum_sentence("me", 3, x, p, x + p, has_positions=True)
+        first, sign, second, total = re.search(r"one is (\S+) ([+−]) (\S+) = (\S+)\. ", said).groups()
+        assert number(value(first) + value(f"{sign}{second}")) == total
+        assert value(total) == pytest.approx(x + p, rel=1e-2)
