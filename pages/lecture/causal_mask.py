@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import get_args
 
 import streamlit as st
-from torch import Tensor
 
 from decoder import attend, causal_mask
 from decoder.figures import mask_words, words
@@ -60,15 +59,15 @@ ids = sentence.ids[0].tolist()
 causal = causal_mask(T)
 
 
-def edits_in_link(mask: Tensor) -> list[tuple[int, int]]:
-    """Cells that the address opens and closes, "1.3,2.0"; none if it says anything else."""
+def edits_in_link() -> list[tuple[int, int]]:
+    """Cells of `base` that the address opens and closes, "1.3,2.0"; none if it says anything else."""
     try:
         places = [
-            whole_numbers([int(part) for part in place.split(".")], mask.shape)
+            whole_numbers([int(part) for part in place.split(".")], (T, T))
             for place in st.query_params.get("edits", "").split(",")
         ]
         cells = [(place[0], place[1]) for place in places if place]
-        flip_cells(mask, cells)
+        flip_cells(base, cells)
     except ValueError:
         return []
     return cells if len(set(cells)) == len(places) else []
@@ -98,7 +97,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
     edits = f"edits of {T} {masked}"  # of another sentence length, or of the other mask, there are others
     if "edits read" not in state:  # a link is read once; afterwards the address follows what is edited here
         state["edits read"] = True
-        state.setdefault(edits, edits_in_link(base))
+        state.setdefault(edits, edits_in_link())
     flips: list[tuple[int, int]] = state.setdefault(edits, [])
     st.button(
         "Reset the mask", icon=":material/restart_alt:", key="reset", on_click=flips.clear, disabled=not flips
