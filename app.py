@@ -59,7 +59,7 @@ def pages() -> dict[str, list[st.Page]]:
         ],
         "The lecture": [
             st.Page("pages/lecture/tokens.py", title="Tokens and targets", icon=":material/segment:"),
-            st.Page("pages/lecture/embeddings.py", title="Embeddings, positions", icon=":material/barcode:"),
+            st.Page("pages/lecture/embeddings.py", title="Embeddings", icon=":material/barcode:"),
             st.Page("pages/lecture/causal_mask.py", title="Causal mask", icon=":material/grid_on:"),
             st.Page("pages/lecture/attention.py", title="Attention", icon=":material/visibility:"),
             st.Page("pages/lecture/training.py", title="Training", icon=":material/show_chart:"),

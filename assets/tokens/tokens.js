@@ -59,6 +59,7 @@ class Strips {
   }
 
   take(column) {
+    if (column === this.chosen && this.data.stays) return;      // what the page tells about it stays too
     this.chosen = column === this.chosen ? null : column;
     this.choose(this.chosen === null ? null : [this.chosen], ++this.turn);
     this.mark();

@@ -84,7 +84,7 @@ class Vectors {
       const line = this.lines[at];
       line.name.replaceChildren();
       if (anyMark) make("span", line.name, { class: "sign", text: marked ? "\u25CF" : "" });
-      make("bdi", line.name, { text: name });
+      make("bdi", line.name, { text: name, ...(look === "table" && { title: name }) });
       if (note) make("span", line.name, { class: "note", text: note });
       line.row.classList.toggle("marked", marked);
     });

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from decoder.config import Positions
 from decoder.figures.matrices import visible
 from decoder.figures.target_words import counted, quoted
-from decoder.figures.words import listed, number, percent
+from decoder.figures.words import listed, number, percent, printed
 from decoder.model.embeddings import Difference
 from decoder.training.matching import Matches
 
@@ -72,7 +72,7 @@ def predicted_sentence(
     shown = " ".join(visible(token) for token in seen[-8:])
     before = "… " if len(seen) > 8 else ""
     return (
-        f"After “{before}{shown}” the largest of {vocab_size:,} logits is that of {quoted(predicted)}, so the prediction "
+        f"After “{before}{shown}” the largest of {vocab_size:,} logits is that of {quoted(predicted)}, so "
         f"{symbol} is the id {predicted_id}: one whole number, no vector."
     )
 
@@ -105,13 +105,15 @@ def sum_sentence(token: str, t: int, x: float, p: float, total: float, *, has_po
     """Spell out the first number of the three vectors at a position."""
     if not has_positions:
         return (
-            f"This decoder has no positions: p is 0 everywhere, so at t = {t} the sum is the vector of {quoted(token)} "
-            "itself."
+            f"This decoder has no positions: the position vector p is 0 everywhere, so at t = {t} the sum is the vector of "
+            f"{quoted(token)} itself."
         )
-    plus = f"− {number(-p)}" if p < 0 else f"+ {number(p)}"
+    # As many digits as it takes to get the printed sum from the printed numbers.
+    digits = next((d for d in range(4, 17) if number(printed(x, d) + printed(p, d)) == number(total)), 17)
+    plus = f"− {number(-p, digits)}" if p < 0 else f"+ {number(p, digits)}"
     return (
-        f"At t = {t}, number by number: the first one is {number(x)} {plus} = {number(total)}. x belongs to "
-        f"{quoted(token)} wherever it stands; p belongs to t = {t} whatever stands there."
+        f"At t = {t}, number by number: the first one is {number(x, digits)} {plus} = {number(total)}. The embedding x belongs "
+        f"to {quoted(token)} wherever it stands; the position vector p belongs to t = {t} whatever stands there."
     )
 
 
@@ -119,7 +121,8 @@ def twice_sentence(token: str, t: int, other: int, found: Difference) -> str:
     """Say which vectors of one token differ between two positions."""
     return (
         f"{quoted(token)} at t = {t} and at t = {other}, {counted(abs(t - other), 'step')} apart. Greatest difference: "
-        f"x {exactly(found.embedding)}, p {exactly(found.position)}, x + p {exactly(found.total)}."
+        f"embedding x {exactly(found.embedding)}, position vector p {exactly(found.position)}, sum x + p "
+        f"{exactly(found.total)}."
         + (
             " Only thanks to p are the two inputs different."
             if found.embedding == 0 < found.total

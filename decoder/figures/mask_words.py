@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -43,9 +44,11 @@ def mask_sentence(
         head: which is shown.
     """
     future = T * (T - 1) // 2
-    where = f"Layer {layer}, head {head}: {counted(T, 'token')} make {counted(T * T, 'pair')}."
+    where = f"Layer {layer}, head {head}: {counted(T, 'token')} {'makes' if T == 1 else 'make'} {counted(T * T, 'pair')}."
     if not trained_masked:
         where = f"This decoder was trained without the mask. {where}"
+    if T == 1:
+        return f"{where} The token looks at itself, with a weight of 1: nothing comes later that the mask could close."
     sums = "Each row of weights adds up to 1 over the cells that are open."
     if closed_past == 0 and open_future == future > 0:
         return (
@@ -126,8 +129,8 @@ def leak_sentence(way: Way, leak: Leak, finite: float, last: str, *, above: bool
     reason = {
         "minus infinity": f"e^−∞ is exactly 0, so {share} of all weight lies on the future, and rows add up to 1.",
         "finite number": (
-            f"e^{number(finite)} is small, but not 0: {share} of all weight lies on the future. The rows still add up to 1, "
-            "so nothing looks wrong."
+            f"e^{number(finite)} is {number(math.exp(finite))}, not 0: {share} of all weight lies on the future. The rows "
+            "still add up to 1, so nothing looks wrong."
         ),
         "zero before": (
             f"0 is a score like any other, higher than every negative one, and e^0 is 1: {share} of all weight lies on "
@@ -163,9 +166,14 @@ def probe_sentence(
 
 def parallel_sentence(masked: Comparison, unmasked: Comparison) -> str:
     """Say what one pass has in common with T passes, and which took longer."""
+    if masked.passes == 1:
+        return (
+            "A single token has one prefix, itself: both ways are the same pass, and there is no later token to read. "
+            "Type a longer sentence."
+        )
     ratio = masked.prefix_seconds / masked.parallel_seconds
     return (
-        f"{masked.passes} pass{'' if masked.passes == 1 else 'es'} over growing prefixes took "
+        f"{masked.passes} passes over growing prefixes took "
         f"{milliseconds(masked.prefix_seconds)}, one masked pass over the whole sentence "
         f"{milliseconds(masked.parallel_seconds)}: {ratio:.1f} times as long for the same numbers. Their logits differ by "
         f"{number(masked.greatest)} at most, which is rounding. Without the mask they differ by up to "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -38,8 +37,8 @@ def ordinal(count: int) -> str:
 def token_sentence(tokens: Sequence[str], ids: Sequence[int], at: int, vocab_size: int) -> str:
     """Say what a token of the sequence is, and where it stands."""
     return (
-        f"The {ordinal(at + 1)} of {counted(len(tokens), 'token')} is {quoted(tokens[at])}, number {ids[at]} of the "
-        f"{vocab_size:,} tokens in the vocabulary. Time counts from 0, so it stands at t = {at}."
+        f"The {ordinal(at + 1)} of {counted(len(tokens), 'token')} is {quoted(tokens[at])}, id {ids[at]} in the "
+        f"vocabulary (0 to {vocab_size - 1:,}). Time counts from 0, so it stands at t = {at}."
     )
 
 
@@ -101,21 +100,24 @@ def loss_arithmetic(arithmetic: TargetArithmetic, token: str, logits: str, vocab
         vocab_size: how many logits there are.
     """
     shown = visible(token)
-    # As many decimals as it takes to see the difference of two nearly equal numbers.
-    decimals = 3 + min(6, max(0, math.ceil(-math.log10(max(arithmetic.loss, 1e-9)))))
+    total, loss = arithmetic.log_total, number(arithmetic.loss)
+
+    def agrees(decimals: int) -> bool:
+        return number(round(total, decimals) - round(arithmetic.logit, decimals)) == loss
+
+    # As many decimals as it takes to get the printed loss from the printed numbers.
+    decimals = next(filter(agrees, range(3, 17)), 16)
     logit = f"{arithmetic.logit:.{decimals}f}".replace("-", "−")
     lines = [
         f"−ln p({shown}) = ln Σ e^{logits} − {logits}[{shown}]",
-        f"= {arithmetic.log_total:.{decimals}f} − {f'({logit})' if arithmetic.logit < 0 else logit}".replace(
-            "= -", "= −"
-        ),
-        f"= {number(arithmetic.loss)} nats",
+        f"= {total:.{decimals}f} − {f'({logit})' if arithmetic.logit < 0 else logit}".replace("= -", "= −"),
+        f"= {loss} nats",
     ]
     share = percent(arithmetic.probabilities[arithmetic.target])
     return "\n".join(
         [
             *lines,
-            f"p({shown}) = e^−{number(arithmetic.loss)} = {share}, rank {arithmetic.rank} of {vocab_size:,}",
+            f"p({shown}) = e^−{loss} = {share}, rank {arithmetic.rank} of {vocab_size:,}",
         ]
     )
 

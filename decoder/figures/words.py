@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 from decoder.inference.generation import GenerationStep
 from decoder.model.arithmetic import CellArithmetic
@@ -99,25 +100,69 @@ def _logarithm(entropy: float) -> str:
     return f"ln {choices:.0f}" if math.isclose(choices, round(choices), rel_tol=1e-9) else f"{entropy:.4f}"
 
 
-def number(value: float) -> str:
-    """Return a number with four significant digits, a true minus sign, and a sign for infinity."""
+def number(value: float, digits: int = 4) -> str:
+    """Return a number with four significant digits, or `digits`, a true minus sign, and a sign for infinity."""
     if math.isinf(value):
         return "−∞" if value < 0 else "∞"
-    if 0 < abs(value) < 1e-3:
-        digits, exponent = f"{value:.2e}".split("e")
-        return f"{digits}·10{str(int(exponent)).translate(_RAISED)}".replace("-", "−")
-    return f"{value:.4g}".replace("-", "−")
+    factor, _, exponent = _rounded(value, digits).partition("e")
+    power = f"·10{str(int(exponent)).translate(_RAISED)}" if exponent else ""
+    return f"{factor}{power}".replace("-", "−")
+
+
+def _rounded(value: float, digits: int) -> str:
+    small = 0 < abs(value) < 1e-3
+    return f"{value:.{max(digits - 2, 0)}e}" if small else f"{value:.{digits}g}"
+
+
+def printed(value: float, digits: int) -> float:
+    """Return the value that stands there when `number` has written it."""
+    return float(_rounded(value, digits))
+
+
+class _Digits(NamedTuple):
+    """Significant digits of a calculation: of what goes in, of what stands in between, and of what comes out."""
+
+    given: int
+    between: int
+    result: int
+
+
+# The readable ones first; a float32 is told apart by 9 digits, a float64 by 17.
+_DIGITS = [
+    _Digits(given, between, result)
+    for result in (4, 3, 2, 1)
+    for given, between in ((7, 5), (7, 6), (8, 6), (9, 6), (9, 8), (12, 9), (17, 12))
+]
+
+
+def _recomputable(values: Iterable[float], holds: Callable[[_Digits], bool]) -> _Digits:
+    """Return as many digits as it takes to get the printed result from the printed numbers, digit by digit."""
+    if not all(map(math.isfinite, values)):  # a decoder gone wild is shown as it is
+        return _DIGITS[0]
+    return next(filter(holds, _DIGITS), _DIGITS[-1])
 
 
 def score_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
     """Spell out a score: the dot product of a query and a key, divided by the root of their width."""
-    terms = [f"({number(q)})·({number(k)})" for q, k in zip(cell.query, cell.key, strict=True)]
+    pairs = list(zip(cell.query, cell.key, strict=True))
+
+    def holds(digits: _Digits) -> bool:
+        given, between, result = digits
+        dot = math.fsum(printed(q, given) * printed(k, given) for q, k in pairs)
+        score = printed(cell.dot, between) / printed(cell.divisor, given)
+        return number(dot, between) == number(cell.dot, between) and number(score, result) == number(
+            cell.score, result
+        )
+
+    given, between, result = _recomputable((*cell.query, *cell.key, cell.dot), holds)
+    terms = [f"({number(q, given)})·({number(k, given)})" for q, k in pairs]
+    root = number(cell.divisor, given)
     return "\n".join(
         [
             f"score({row}, {column}) = query {row} · key {column} / √{len(cell.query)}",
-            f"= [{' + '.join(terms)}] / {number(cell.divisor)}",
-            f"= {number(cell.dot)} / {number(cell.divisor)}",
-            f"= {number(cell.score)}",
+            f"= [{' + '.join(terms)}] / {root}",
+            f"= {number(cell.dot, between)} / {root}",
+            f"= {number(cell.score, result)}",
         ]
     )
 
@@ -128,20 +173,35 @@ def mask_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
     when = "is the query itself" if column == row else f"comes {'earlier' if column < row else 'later'}"
     if math.isinf(cell.masked_score):
         return f"{place} = −∞: the mask closes this cell; key {column} {when}"
-    return f"{place} = {number(cell.masked_score)}, unchanged: the mask leaves this cell open; key {column} {when}"
+    score = number(cell.masked_score, _DIGITS[0].given)
+    return f"{place} = {score}, unchanged: the mask leaves this cell open; key {column} {when}"
 
 
 def weight_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
     """Spell out the softmax of the row at this cell."""
     open_scores = [score for score in cell.row if not math.isinf(score)]
-    powers = " + ".join(f"e^{number(score)}" for score in open_scores)
+    exponential = cell.exponentials[column]
+
+    def holds(digits: _Digits) -> bool:
+        given, between, result = digits
+        powers = [math.exp(printed(score, given)) for score in open_scores]
+        power = 0.0 if math.isinf(cell.masked_score) else math.exp(printed(cell.masked_score, given))
+        weight = printed(exponential, between) / printed(cell.total, between)
+        return (
+            number(power, between) == number(exponential, between)
+            and number(math.fsum(powers), between) == number(cell.total, between)
+            and number(weight, result) == number(cell.weight, result)
+        )
+
+    given, between, result = _recomputable((*open_scores, *cell.exponentials, cell.weight), holds)
+    powers = " + ".join(f"e^{number(score, given)}" for score in open_scores)
     closed = len(cell.row) - len(open_scores)
     return "\n".join(
         [
-            f"weight({row}, {column}) = e^{number(cell.masked_score)} / ({powers}{closed * ' + 0'})"
+            f"weight({row}, {column}) = e^{number(cell.masked_score, given)} / ({powers}{closed * ' + 0'})"
             + (", each 0 being e^−∞ of a masked key" if closed else ""),
-            f"= {number(cell.exponentials[column])} / {number(cell.total)}",
-            f"= {number(cell.weight)}",
+            f"= {number(exponential, between)} / {number(cell.total, between)}",
+            f"= {number(cell.weight, result)}",
         ]
     )
 

@@ -36,9 +36,10 @@ def typed_sequence(tokenizer: Tokenizer, text: str, *, start: bool, end: bool) -
     words = words_of(tokenizer, text)
     whole = with_edges(tokenizer, words, start=start, end=end)
     if not words or len(whole) < 2:
-        raise ValueError(
-            f"the sentence makes {len(whole)} tokens and leaves no target: type at least 2 words"
-        )
+        least = 1 if len(whole) > len(words) else 2
+        noun = tokenizer.noun.removesuffix("s") + ("s" if least > 1 else "")
+        found = "makes 1 token and leaves no target" if words else "is empty"
+        raise ValueError(f"the sentence {found}: type at least {least} {noun}")
     return words, whole
 
 

@@ -63,6 +63,19 @@ def first_with_twin(rows: Sequence[Sequence[int]]) -> Cell:
     return next(((0, time) for time in range(1, len(rows[0])) if twins(rows, (0, time))), (0, 0))
 
 
+def other_pair(rows: Sequence[Sequence[int]], shown: Sequence[Cell]) -> tuple[Cell, Cell] | None:
+    """Return two cells with the same id that are not the two shown, of another id if there are such; else None."""
+    own = rows[shown[0][0]][shown[0][1]]
+    cells = [(row, time) for row, ids in enumerate(rows) for time in range(len(ids))]
+    for of_shown in (False, True):
+        for cell in cells:
+            if (rows[cell[0]][cell[1]] == own) == of_shown:
+                for twin in twins(rows, cell):
+                    if {cell, twin} != set(shown):
+                        return cell, twin
+    return None
+
+
 class FedBack(NamedTuple):
     """A token that is read as the next input, as in generation.
 

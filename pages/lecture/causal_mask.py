@@ -15,9 +15,11 @@ from decoder.figures.tables import Table
 from decoder.inference.prefixes import Comparison, compare_passes
 from decoder.model.arithmetic import cell_arithmetic
 from decoder.model.masking import FINITE, Way, causal_effect, flip_cells, mask_scores, measure_leaks
+from decoder.runs import EvaluationRow
 from pages.ui import aids, furniture, glossary, lanes, mask_questions, notation, session, strip
 from pages.ui.checks import check
-from pages.ui.matrix import Cell, matrices, thumbnails
+from pages.ui.choice import in_range, whole_numbers
+from pages.ui.matrix import Cell, Head, matrices, thumbnails
 from pages.ui.sentence import choose_sentence
 from pages.ui.sheet import sheet
 
@@ -34,11 +36,42 @@ corpus, model, state, name = exploration.corpus, snapshot.model, st.session_stat
 texts, trained_masked = corpus.tokenizer.tokens, exploration.config.decoder.causal
 
 notation.switch()
-glossary.explain("token", "query", "key", "score", "mask", "softmax", "weight", "logits", "loss")
+glossary.explain(
+    "token",
+    "embedding",
+    "layer",
+    "head",
+    "query",
+    "key",
+    "value",
+    "score",
+    "mask",
+    "softmax",
+    "weight",
+    "logits",
+    "loss",
+    "floor",
+    *glossary.OF_THE_STRIP,
+)
 sentence = choose_sentence(corpus, model)
 tokens, labels, T = sentence.tokens, sentence.labels, len(sentence.tokens)
 ids = sentence.ids[0].tolist()
 causal = causal_mask(T)
+
+
+def edits_in_link() -> list[tuple[int, int]]:
+    """Cells of `base` that the address opens and closes, "1.3,2.0"; none if it says anything else."""
+    try:
+        places = [
+            whole_numbers([int(part) for part in place.split(".")], (T, T))
+            for place in st.query_params.get("edits", "").split(",")
+        ]
+        cells = [(place[0], place[1]) for place in places if place]
+        flip_cells(base, cells)
+    except ValueError:
+        return []
+    return cells if len(set(cells)) == len(places) else []
+
 
 # ---- C23 and C27: scores, masked scores, exponentials, weights; the rows one after the other
 
@@ -62,6 +95,9 @@ with st.container(horizontal=True, vertical_alignment="center"):
     )
     base = causal if masked else causal.new_ones(T, T)
     edits = f"edits of {T} {masked}"  # of another sentence length, or of the other mask, there are others
+    if "edits read" not in state:  # a link is read once; afterwards the address follows what is edited here
+        state["edits read"] = True
+        state.setdefault(edits, edits_in_link())
     flips: list[tuple[int, int]] = state.setdefault(edits, [])
     st.button(
         "Reset the mask", icon=":material/restart_alt:", key="reset", on_click=flips.clear, disabled=not flips
@@ -77,10 +113,24 @@ def flip(cell: Cell) -> None:
         state[edits] = wanted
     except ValueError as error:
         state["mask refusal"] = str(error)
-    state["mask cell"] = tuple(cell)
+    look_at(cell)
+
+
+def look_at(cell: Cell) -> None:
+    """Show this cell, in the sliders and so in the address as well."""
+    state["mask panel"], state["row"], state["column"] = cell
+
+
+def look_into(head: Head) -> None:
+    """Show this head."""
+    state["layer"], state["head"] = head
 
 
 mask = flip_cells(base, flips)
+if flips:
+    st.query_params["edits"] = ",".join(f"{row}.{column}" for row, column in flips)
+elif "edits" in st.query_params:
+    del st.query_params["edits"]
 trace = model.trace(sentence.ids, mask=mask)
 probabilities = trace.logits[0].softmax(dim=-1)  # (T, V)
 
@@ -100,11 +150,27 @@ def walk_line(row: int) -> str:
 
 
 steps = st.container()
-st.markdown("**Another head**")
+st.markdown("**Another head, another cell**")
 st.caption(
-    "The weights of every layer and head for the same sentence. Click one to see its four steps above."
+    "The weights of every layer and head for the same sentence. Click one to see its four steps above; the address carries "
+    "your choice."
 )
-layer, head = thumbnails(head_thumbnails(trace), key="mask_heads", selected=(0, 0)) or (0, 0)
+pictures = st.container()
+heads = head_thumbnails(trace)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    for key, count in (("layer", len(heads)), ("head", len(heads[0])), ("row", T), ("column", T)):
+        in_range(key, count)
+    layer = st.selectbox("Layer", range(len(heads)), key="layer", bind="query-params", width=120)
+    head = st.selectbox("Head", range(len(heads[0])), key="head", bind="query-params", width=120)
+    row, column = (
+        st.slider(label, 0, T - 1, default, key=key, bind="query-params", width=210) if T > 1 else 0
+        for label, key, default in (
+            ("Row: the query", "row", min(2, T - 1)),
+            ("Column: the key", "column", 0),
+        )
+    )
+with pictures:
+    thumbnails(heads, key="mask_heads", selected=(layer, head), on_choose=look_into)
 block = trace.blocks[layer]
 stages = mask_scores(block.attention.scores[0, head], mask)  # (T, T) each
 
@@ -114,7 +180,8 @@ with steps:
         rows=labels,
         columns=labels,
         key="mask_matrices",
-        selected=state.get("mask cell", (3, min(2, T - 1), 0)),
+        selected=(state.get("mask panel", 3), row, column),
+        on_choose=look_at,
         press="opens or closes the cell" if editing else "",
         on_press=flip,
         cross=True,
@@ -177,8 +244,8 @@ else:
 
 st.subheader("Why −∞, and why before the softmax? Four ways to get it wrong")
 st.caption(
-    f"The same scores of layer {layer}, head {head}, masked in five ways, in this head alone. All but the first are mistakes "
-    "that are easily made, and easily overlooked."
+    f"The scores of layer {layer}, head {head}, {'with the causal mask in the layers below, ' if layer else ''}masked in five "
+    "ways, in this head alone. All but the first are mistakes that are easily made, and easily overlooked."
 )
 way: Way = st.segmented_control(
     "How closed cells are kept out",
@@ -347,7 +414,6 @@ def show_passes() -> None:
     )
 
 
-st.fragment(show_passes)()
 check(
     "c28",
     *(
@@ -355,6 +421,7 @@ check(
         for comparison, on in zip(measured(), (True, False), strict=True)
     ),
 )
+st.fragment(show_passes)()
 
 # ---- C29: why the mask is crucial
 
@@ -364,6 +431,8 @@ st.caption(
     "Predict, then look: the loss, and what the decoder writes."
 )
 questions = [mask_questions.which_not_copied(T)]
+asked_box = st.container()  # before the results that answer it
+tests: list[EvaluationRow | None] = [None, None]
 
 
 def trained(lane: session.Lane, slot: str) -> session.Exploration:
@@ -392,12 +461,19 @@ if st.toggle("Train it with and without the mask, side by side", key="retrain", 
                 lanes.sentences(each, decoder, WRITTEN)
         tests = [session.evaluation(each.run_id) for each in both]
         lanes.say_how_good(both, tests)
-        with_test, without_test = tests
-        if with_test and without_test and with_test.valid_share is not None:
-            questions.append(mask_questions.which_writes_better(with_test, without_test))
-check("c29", *questions)
+if corpus.has_grammar:
+    questions.append(mask_questions.which_writes_better(*tests))
+with asked_box:
+    check("c29", *questions)
 
 furniture.next_page("attention", "where does every head look?")
 furniture.show_code(
-    causal_mask, attend, mask_scores, measure_leaks, flip_cells, causal_effect, compare_passes
+    causal_mask,
+    attend,
+    mask_scores,
+    cell_arithmetic,
+    measure_leaks,
+    flip_cells,
+    causal_effect,
+    compare_passes,
 )

@@ -7,7 +7,6 @@ import streamlit as st
 from decoder.figures import embedding_words as words
 from decoder.figures.matrices import visible
 from decoder.figures.tables import Table
-from decoder.language import clean
 from decoder.language.sequences import as_batch, neighbours, typed_sequence, with_edges
 from decoder.model import embeddings, order
 from decoder.model.positions import sinusoidal_positions
@@ -16,7 +15,7 @@ from pages.ui import aids, furniture, glossary, notation, position_lanes, sessio
 from pages.ui import embedding_questions as questions
 from pages.ui.checks import check
 from pages.ui.grid import GridCell, Place, batch_grid
-from pages.ui.sentence import example
+from pages.ui.sentence import type_sentence
 from pages.ui.tokens import Chip, Strip, token_strips
 from pages.ui.vectors import Vector, vectors
 
@@ -47,24 +46,15 @@ glossary.explain(
     "sample",
     "padding",
     "logits",
+    *glossary.OF_THE_STRIP,
 )
 
 # ---- C13: tokens become embeddings
 
 st.subheader("Every id becomes a vector")
-if state.get("sentence corpus", corpus.name) != corpus.name:  # its words may not exist in the other corpus
-    state["sentence"] = example(corpus, shape.context_length)
-state["sentence corpus"] = corpus.name
-typed = st.text_input(
-    "Sentence",
-    value=example(corpus, shape.context_length),
-    max_chars=2_000,
-    key="sentence",
-    bind="query-params",
-    help="Type another one, in words that the corpus knows.",
-)
+typed = type_sentence(corpus, shape.context_length)
 try:
-    typed_words, whole = typed_sequence(tokenizer, clean(typed), start=True, end=True)
+    typed_words, whole = typed_sequence(tokenizer, typed, start=True, end=True)
 except ValueError as error:
     session.refuse(error)
 own = whole[: shape.context_length + 1]
@@ -75,8 +65,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     count = st.slider("Rows", 2, MOST_ROWS, 4, key="rows", bind="query-params", width=160)
     draw = st.number_input("Shuffle number", 0, 999, 0, key="shuffle", bind="query-params", width=160)
 st.caption(
-    "The inputs of a batch: row 1 is your sentence, the others are drawn from the corpus. Click any cell, or walk with the "
-    "arrow keys, to see the vector that it becomes. The width d is chosen with the decoder, in the sidebar."
+    "The inputs of a batch, B rows of T tokens: row 1 is your sentence, the others are drawn from the corpus. Click any cell, "
+    "or walk with the arrow keys, to see the vector that it becomes. The width d is chosen with the decoder, in the sidebar."
 )
 drawn = neighbours(corpus, typed_words, count - 1, seed=int(draw))
 rows = [own, *(with_edges(tokenizer, row, start=True, end=True) for row in drawn)]
@@ -131,9 +121,10 @@ aids.numbers(
     key="cell_vector",
 )
 asked = [questions.how_many_numbers(exploration.config.batch_size, shape.context_length, width)]
-if found:
-    one, twin = (name("token", t=time, n=row + 1) for row, time in compared)
-    asked.append(questions.are_twins_equal(texts[token], one, twin, found))
+if pair := embeddings.other_pair(ids, compared):  # not the two that are compared above
+    one, twin = (name("token", t=time, n=row + 1) for row, time in pair)
+    text = texts[ids[pair[0][0]][pair[0][1]]]
+    asked.append(questions.are_twins_equal(text, one, twin, embeddings.difference(inputs, *pair)))
 check("c13", *asked)
 
 # ---- C3: the embedding of a prediction is a row of the same table
@@ -215,14 +206,14 @@ with strips_box:
             [texts[token] for token in seen[: at + 1]],
             texts[predicted[at]],
             predicted[at],
-            symbol=name("prediction", t=at + 1),
+            symbol=notation.with_word("prediction", t=at + 1),
             vocab_size=len(texts),
         ),
         words.row_sentence(
             texts[picked],
             picked,
             width,
-            symbol=x_hat,
+            symbol=notation.with_word("predicted embedding", t=at + 1),
             is_row=fed.is_row,
             own_pick=picked != predicted[at],
         ),
@@ -238,8 +229,8 @@ check(
 
 st.subheader("The position adds a vector of its own")
 st.caption(
-    "x says which token stands there, p says where. The decoder reads their sum. Choose a position; then put the same token "
-    "at another one as well."
+    "The embedding x says which token stands there, the position vector p says where. The decoder reads their sum. Choose a "
+    "position; then put the same token at another one as well."
 )
 t = min(state.get("position at", 2), len(seen) - 1)
 chosen = token_strips(

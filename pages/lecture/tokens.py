@@ -13,19 +13,20 @@ from decoder.figures.matrices import token_labels, visible
 from decoder.figures.tables import Table
 from decoder.figures.target_words import Role
 from decoder.figures.words import number
-from decoder.language import Batch, clean
+from decoder.language import Batch
 from decoder.language.sequences import Lengths, as_batch, neighbours, typed_sequence, with_edges, words_of
 from decoder.training.reading import read, replace_token, target_arithmetic
 from pages.ui import aids, furniture, glossary, notation, session, strip, token_questions
 from pages.ui.checks import check
 from pages.ui.grid import GridCell, Place, batch_grid
-from pages.ui.sentence import example
+from pages.ui.sentence import type_sentence
 from pages.ui.sheet import sheet
 from pages.ui.shift import Heading, Token, shift_table
 from pages.ui.tokens import Chip, Strip, token_strips
 
 MOST_ROWS = 8
 ASKED_TOKENS = 6  # of the row whose targets are to be typed
+SHORT_ROW = 2  # words of the row that is imagined to join the batch
 ASKED_SEED = 917  # of that row: not one that the page shows
 
 furniture.head(
@@ -53,6 +54,7 @@ glossary.explain(
     "sample",
     "logits",
     "loss",
+    *glossary.OF_THE_STRIP,
 )
 
 # ---- C1: a text is a row of tokens
@@ -67,18 +69,8 @@ def take_another() -> None:
     state["sentence"] = tokenizer.decode(ids[:context])
 
 
-if state.get("sentence corpus", corpus.name) != corpus.name:  # its words may not exist in the other corpus
-    state["sentence"] = example(corpus, context)
-state["sentence corpus"] = corpus.name
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    typed = st.text_input(
-        "Sentence",
-        value=example(corpus, context),
-        max_chars=2_000,
-        key="sentence",
-        bind="query-params",
-        help="Type another one, in words that the corpus knows.",
-    )
+    typed = type_sentence(corpus, context)
     st.button("Another from the corpus", icon=":material/casino:", key="another", on_click=take_another)
 start = end = False
 if has_edges:
@@ -96,7 +88,7 @@ else:
     )
 
 try:
-    typed_words, whole = typed_sequence(tokenizer, clean(typed), start=start, end=end)
+    typed_words, whole = typed_sequence(tokenizer, typed, start=start, end=end)
 except ValueError as error:
     session.refuse(error)
 own = whole[: context + 1]  # T inputs, and the target of the last of them
@@ -171,6 +163,7 @@ with left:
         selected=at,
         caption="Inputs and targets, row by row, and the loss of every target.",
         legend=[
+            "p(target) is the probability that the decoder gives to the target.",
             "Arrows lead from each target to the same token among the inputs, one row lower.",
             f"A full bar would be guessing among all tokens: ln {len(texts)} = {number(reading.uniform_loss)}.",
         ],
@@ -189,12 +182,14 @@ with right, st.container(key="target_reading"):
             ],
             appearance=session.appearance(),
         )
-        st.caption(f"{name('logits', t=at)}, computed in row {at - 1}: the largest ones and the target")
+        symbol = symbols.name("logits", "symbols", t=at)
+        called = name("logits", t=at)
+        if called != symbol:
+            called += f", written {symbol} below"
+        st.caption(f"{called}, computed in row {at - 1}: the largest ones and the target")
         furniture.chart(figure, key="target_logits")
         st.code(
-            words.loss_arithmetic(
-                arithmetic, tokens[at], symbols.name("logits", "symbols", t=at), len(texts)
-            ),
+            words.loss_arithmetic(arithmetic, tokens[at], symbol, len(texts)),
             language=None,
             wrap_lines=True,
         )
@@ -248,14 +243,16 @@ check(
         len(asked) - 1,
     ),
 )
-other = not (start or end) and has_edges
-imagined = with_edges(tokenizer, typed_words, start=other, end=other)
-check(
-    "c10",
-    token_questions.how_many_targets(
-        len(typed_words), len(imagined) - 1, start=other, end=other, now=len(whole) - 1
-    ),
-)
+noun = tokenizer.noun.removesuffix("s")
+if has_edges:
+    other = not (start or end)
+    imagined = with_edges(tokenizer, typed_words, start=other, end=other)
+    question = token_questions.how_many_targets(
+        len(typed_words), len(imagined) - 1, start=other, end=other, now=len(whole) - 1, noun=noun
+    )
+else:
+    question = token_questions.how_many_targets_with_one_more(len(typed_words), noun=noun)
+check("c10", question)
 
 # ---- C12 and C11: several sequences as one batch, padded to one length
 
@@ -307,7 +304,16 @@ with padding_box:
         if tokenizer.pad is not None
         else "A text of your own has no padding: its rows are cut to one length instead."
     )
-    check("c11", token_questions.how_many_pads(reading), token_questions.what_mean(reading))
+    if tokenizer.pad is not None:
+        short = typed_words[:SHORT_ROW]
+        larger = as_batch([*rows, with_edges(tokenizer, short, start=start, end=end)], tokenizer, context)
+        check(
+            "c11",
+            token_questions.how_many_pads(
+                tokenizer.decode(short), larger.keep.numel(), int(larger.keep.sum())
+            ),
+            token_questions.what_mean(reading),
+        )
     counted_in = st.toggle("count the padding", key="count_pads", bind="query-params")
     honest, counted = st.columns(2)
     honest.metric(f"pads left out: sum / {reading.real}", number(reading.loss), border=True)

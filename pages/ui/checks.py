@@ -21,7 +21,8 @@ class Question:
 
     Attributes:
         text: what is asked.
-        right: the right answer: one of `options`, a number, words, or, for "here", what is chosen in a picture.
+        right: the right answer: one of `options`, a number, words, or, for "here", what is chosen in a picture; None as long
+            as it is not known, and then `reason` says when it will be.
         reason: why it is right, with the numbers.
         wrong: why an answer is not right, made from the answer itself.
         kind: "choice", "number", "words" (compared word by word), or "here": no field, `chosen` is the answer.
@@ -46,6 +47,12 @@ class Question:
         if self.kind == "words":
             return clean(answer).split() == clean(self.right).split()
         return bool(answer == self.right)
+
+    def answer(self) -> str:
+        """Return the right answer as it may be typed or chosen; nothing where it is a place in a picture."""
+        if self.kind == "number":
+            return f"{self.right:.{self.digits}f}".replace("-", "−")
+        return "" if self.kind == "here" else str(self.right)
 
 
 class Verdict(NamedTuple):
@@ -95,7 +102,7 @@ def _ask(question: Question, name: str) -> Verdict:
 
 
 def _field(question: Question, name: str) -> Any:
-    label, key = f"Your answer to {name}", f"answer-{name}"
+    label, key = clean(question.text), f"answer-{name}"
     if question.kind == "here":
         return question.chosen
     if question.kind == "number":
@@ -125,8 +132,11 @@ def _field(question: Question, name: str) -> Any:
 
 
 def _judge(question: Question, answer: Any, name: str, *, revealed: bool) -> str:
-    if revealed:
-        kind, sign, words = "shown", "The answer: ", question.reason
+    if question.right is None:
+        kind, sign, words = "open", "", question.reason
+    elif revealed:
+        told = question.answer()
+        kind, sign, words = "shown", f"The answer: {told}. " if told else "The answer: ", question.reason
     elif answer is None or answer == "":
         kind, sign, words = "open", "", NO_ANSWER
     elif question.is_right(answer):

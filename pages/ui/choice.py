@@ -46,5 +46,12 @@ def whole_numbers(value: object, limits: Sequence[int]) -> list[int] | None:
     return None
 
 
+def in_range(key: str, count: int) -> None:
+    """Let go of a widget's number that there is no longer, because a sentence or a decoder has become smaller."""
+    state = st.session_state
+    if key in state and state[key] not in range(count):
+        del state[key]
+
+
 def nothing() -> None:
     """Streamlit keeps a component's state only for names that have a callback."""

@@ -25,7 +25,8 @@ def how_many_numbers(rows: int, length: int, width: int) -> Question:
     """C13: how many numbers does a batch become?"""
     total = rows * length * width
     return Question(
-        f"In training this decoder reads {rows} rows of {length} positions at once; d = {width}. How many numbers is that?",
+        f"In training this decoder reads {rows} rows of {length} positions at once, each a vector of width d = {width}. "
+        "How many numbers is that?",
         total,
         f"{rows} · {length} · {width} = {total:,}.",
         lambda given: (
@@ -56,7 +57,8 @@ def are_twins_equal(token: str, one: str, other: str, found: Difference) -> Ques
 def how_many_vectors(vocab_size: int, width: int, distinct: int) -> Question:
     """C3: how many different vectors can x̂ be? `distinct` rows of the table differ, counted."""
     return Question(
-        f"V = {vocab_size:,}, d = {width}. How many different vectors can x̂ be?",
+        f"The vocabulary has V = {vocab_size:,} tokens, a vector d = {width} numbers. How many different vectors can the "
+        "embedding x̂ of a predicted token be?",
         distinct,
         f"x̂ is a row of a table with {vocab_size:,} rows; {distinct:,} of them are different, counted just now.",
         lambda given: (
@@ -94,7 +96,8 @@ def what_differs(token: str, t: int, other: int, found: Difference) -> Question:
     """C8: one token at two positions: which of x, p and x + p differ?"""
     right = _SETS[found.embedding != 0, found.position != 0, found.total != 0]
     return Question(
-        f"“{visible(token)}” stands at t = {t} and at t = {other}. Which of x, p and x + p differ between the two?",
+        f"“{visible(token)}” stands at t = {t} and at t = {other}. Which of its embedding x, its position "
+        "vector p and their sum x + p differ between the two?",
         right,
         f"Computed just now: greatest difference of x {exactly(found.embedding)}, of p {exactly(found.position)}, of x + p "
         f"{exactly(found.total)}.",

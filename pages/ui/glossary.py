@@ -93,6 +93,10 @@ TERMS = {
 }
 
 
+# The words of the strip that stands on top of every page.
+OF_THE_STRIP = ("parameters", "seed", "update", "teacher forcing")
+
+
 def explain(*terms: str) -> None:
     """Offer terms of TERMS in a line; each opens where it stands."""
     with st.container(horizontal=True, gap="small", key="glossary"):

@@ -120,7 +120,7 @@ def how_much_leaks() -> Question:
     return Question(
         f"The same row with {small} in place of −∞: how much of its weight leaks to the future? (per cent, one decimal)",
         100 * leak,
-        f"2 e^{small} / (2 e^0 + 2 e^{small}) = {percent(leak)}, to two cells that should have none.",
+        f"2 e^{small} / (2 e^0 + 2 e^{small}) = {100 * leak:.1f} %, to two cells that should have none.",
         lambda given: (
             f"That is e^{small} itself; it still has to be divided by the sum of the row."
             if abs(given - 36.8) < 0.2
@@ -150,12 +150,12 @@ def which_move(T: int, changes: Sequence[float], position: int, *, masked: bool)
     mask = causal_mask(T) if masked else causal_mask(T).new_ones(T, T)
     right = named(mask[:, position].nonzero().flatten().tolist())
     ways = [everything[position:], [position], everything[: position + 1], everything]
-    before = f"{number(max(changes[:position]))} before it" if position else "nothing stands before it"
+    before = f"{number(max(changes[:position]))} before it, " if position else ""
     case = "With the mask" if masked else "Without the mask"
     return Question(
         f"{case}: the token at input position {position} is replaced. Which outputs may change?",
         right,
-        f"Column {position} of the mask is open for {right}. Tried just now: greatest change {before}, "
+        f"Column {position} of the mask is open for {right}. Tried just now: greatest change {before}"
         f"{number(max(changes[position:]))} from there on.",
         lambda given: (
             "Without the mask every position looks at all others."
@@ -179,6 +179,8 @@ def how_much_difference(comparison: Comparison, *, masked: bool) -> Question:
         lambda _: (
             "With the mask no position sees more in the whole sentence than in its own prefix."
             if masked
+            else "A single token has no future that it could read."
+            if comparison.passes == 1
             else "Without it every position of the one pass reads the whole sentence, a prefix only itself."
         ),
         options=DIFFERENCES,
@@ -201,18 +203,22 @@ def which_not_copied(T: int) -> Question:
     )
 
 
-def which_writes_better(masked: EvaluationRow, unmasked: EvaluationRow) -> Question:
-    """C29: which decoder is the better one? Both must have been tried at writing."""
-    shares = {
-        "the one with the mask": masked.valid_share or 0.0,
-        "the one without": unmasked.valid_share or 0.0,
-    }
+def which_writes_better(masked: EvaluationRow | None, unmasked: EvaluationRow | None) -> Question:
+    """C29: which decoder is the better one? It is judged once both have been trained, and tried at writing."""
+    text = "One decoder is trained with the mask, the same one without. Which of the two writes more valid sentences by itself?"
+    names = ("the one with the mask", "the one without")
+    if masked is None or unmasked is None or masked.valid_share is None or unmasked.valid_share is None:
+        return Question(
+            text, None, "Keep your answer: it can be judged when both are trained, below.", str, options=names
+        )
+    shares = dict(zip(names, (masked.valid_share, unmasked.valid_share), strict=True))
     said = " and ".join(f"{name} {percent(share)}" for name, share in shares.items())
     return Question(
-        f"With the true history the loss is {number(masked.true_history_loss)} with the mask and "
-        f"{number(unmasked.true_history_loss)} without. Which decoder writes more valid sentences?",
+        text,
         max(shares, key=lambda name: shares[name]),
-        f"Of what they write by themselves {said} is valid: when the decoder writes, there is no future to copy from.",
+        f"With the true history the loss is {number(masked.true_history_loss)} with the mask and "
+        f"{number(unmasked.true_history_loss)} without. Of what they write by themselves {said} is valid: when the decoder "
+        "writes, there is no future to copy from.",
         lambda _: "A low loss is no merit if the answers can be read: let it write, and count.",
-        options=list(shares),
+        options=names,
     )

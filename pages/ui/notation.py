@@ -28,6 +28,12 @@ def chosen() -> Notation:
     return "names" if st.session_state.get("notation") == "names" else "symbols"
 
 
+def with_word(term: Term, *, t: int) -> str:
+    """Name a term with its word in any case: "prediction 3" or "the prediction ω̂₃"."""
+    called = name(term, t=t)
+    return called if chosen() == "names" else f"the {term} {called}"
+
+
 def name(term: Term, *, t: int | None = None, n: int | None = None, last: int | None = None) -> str:
     """Name a term as the visitor wants it: "targets" or "ω₁ … ω₅"; see decoder/figures/symbols.py."""
     return symbols.name(term, chosen(), t=t, n=n, last=last)

@@ -30,19 +30,29 @@ class Sentence(NamedTuple):
     labels: tuple[str, ...]
 
 
-def choose_sentence(corpus: Corpus, model: Decoder) -> Sentence:
-    """Let the visitor type a sentence; what the decoder cannot read is refused with one sentence."""
-    context = model.config.context_length
+def type_sentence(corpus: Corpus, context: int) -> str:
+    """Let the visitor type a sentence: it follows from page to page, but not to another corpus, which has other words."""
+    state = st.session_state
+    if state.get("sentence corpus", corpus.name) != corpus.name:
+        state["sentence"] = example(corpus, context)
+    state["sentence corpus"] = corpus.name
     typed = st.text_input(
         "Sentence",
         value=example(corpus, context),
         max_chars=2_000,
-        key=f"sentence in {corpus.name}",
-        persist_state="session",
+        key="sentence",
+        bind="query-params",
         help="Type another one, in words that the corpus knows.",
     )
+    return clean(typed)
+
+
+def choose_sentence(corpus: Corpus, model: Decoder) -> Sentence:
+    """Let the visitor type a sentence; what the decoder cannot read is refused with one sentence."""
+    context = model.config.context_length
+    typed = type_sentence(corpus, context)
     try:
-        ids = encode_prompt(corpus.tokenizer, clean(typed))
+        ids = encode_prompt(corpus.tokenizer, typed)
     except ValueError as error:
         refuse(error)
     if len(ids) > context:

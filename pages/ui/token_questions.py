@@ -15,14 +15,23 @@ from pages.ui.grid import Place
 ASKED_TIME = 3
 
 
+def _place(t: int, to_be: str, to_stand: str) -> str:
+    """Ask for a token by its time: "is ω₃", or "stands at t = 3", as "token 3" could be taken for the one with the id 3."""
+    return (
+        f"{to_be} {notation.name('token', t=t)}"
+        if notation.chosen() == "symbols"
+        else f"{to_stand} at t = {t}"
+    )
+
+
 def which_token(tokens: Sequence[str]) -> Question:
     """C1: which token stands at a time?"""
     at = min(ASKED_TIME, len(tokens) - 1)
-    shown, symbol = [visible(token) for token in tokens], notation.name("token", t=at)
+    shown = [visible(token) for token in tokens]
     return Question(
-        f"Which token is {symbol}?",
+        f"Which token {_place(at, 'is', 'stands')}?",
         shown[at],
-        f"{symbol} is {quoted(tokens[at])}, the {ordinal(at + 1)} token, because counting begins at 0.",
+        f"At t = {at} stands {quoted(tokens[at])}, the {ordinal(at + 1)} token, because counting begins at 0.",
         lambda given: (
             f"“{given}” stands at t = {shown.index(given)}; counting begins at 0, so t = {at} is the {ordinal(at + 1)} token."
         ),
@@ -42,7 +51,7 @@ def which_token_if_shifted(tokens: Sequence[str], shifted: Sequence[str], *, sta
     now, then = ("with", "without") if start else ("without", "with")
     right = visible(shifted[at])
     return Question(
-        f"And {then} the start token: which token would be {notation.name('token', t=at)}?",
+        f"And {then} the start token: which token {_place(at, 'would be', 'would stand')}?",
         right,
         f"{then.capitalize()} <s> every word moves by 1 place, and “{right}” comes to stand at t = {at}.",
         lambda given: (
@@ -69,7 +78,9 @@ def what_targets(inputs: str, targets: str, following: str, count: int) -> Quest
     )
 
 
-def how_many_targets(words: int, targets: int, *, start: bool, end: bool, now: int) -> Question:
+def how_many_targets(
+    words: int, targets: int, *, start: bool, end: bool, now: int, noun: str = "word"
+) -> Question:
     """C10: how many targets would the sentence have with other special tokens?
 
     Args:
@@ -78,6 +89,7 @@ def how_many_targets(words: int, targets: int, *, start: bool, end: bool, now: i
         start: whether it then has the start token.
         end: whether it then has the end token.
         now: number of its targets as the page shows it.
+        noun: what the vocabulary consists of.
     """
     case = {
         (True, True): "with both <s> and </s>",
@@ -87,15 +99,30 @@ def how_many_targets(words: int, targets: int, *, start: bool, end: bool, now: i
     }[start, end]
     tokens = words + start + end
     return Question(
-        f"How many targets has this sentence of {counted(words, 'word')} {case}?",
+        f"How many targets has this sentence of {counted(words, noun)} {case}?",
         targets,
-        f"{counted(words, 'word')} {case} make {counted(tokens, 'token')}, and every one but the first is a target: {targets}.",
+        f"{counted(words, noun)} {case} make {counted(tokens, 'token')}, and every one but the first is a target: {targets}.",
         lambda given: (
             f"{given} is the number of targets as the switches stand now."
             if given == now
             else f"{given} would be the number of tokens; the first of them is never a target."
             if given == tokens
             else f"Count the tokens {case}, then leave out the first."
+        ),
+        kind="number",
+    )
+
+
+def how_many_targets_with_one_more(words: int, *, noun: str) -> Question:
+    """C10: how many targets would a text have that has neither start nor end token, if it were longer by one?"""
+    return Question(
+        f"Type one more {noun}: how many targets would the sentence have then?",
+        words,
+        f"{counted(words + 1, noun)}, of which the first is never a target: {words}.",
+        lambda given: (
+            f"{given} would be the number of {noun}s; the first of them is never a target."
+            if given == words + 1
+            else f"It has {counted(words, noun)} now; count one more, then leave out the first."
         ),
         kind="number",
     )
@@ -126,16 +153,22 @@ def click_token(n: int, t: int, place: Place | None, token: str) -> Question:
     )
 
 
-def how_many_pads(reading: Reading) -> Question:
-    """C11: how many targets of the batch are padding?"""
-    pads = reading.cells - reading.real
+def how_many_pads(text: str, cells: int, real: int) -> Question:
+    """C11: how many targets would be padding if a short row joined the batch?
+
+    Args:
+        text: of that row.
+        cells: target cells of the batch that it has joined.
+        real: those of them that are no padding.
+    """
+    pads = cells - real
     return Question(
-        f"How many of the {reading.cells} target cells of this batch are padding?",
+        f"Suppose that the short row “{text}” joins this batch. How many of the then {cells} target cells are padding?",
         pads,
-        f"{reading.cells} target cells, {reading.real} of them real tokens: {counted(pads, 'pad')}.",
+        f"{cells} target cells, {real} of them real tokens: {counted(pads, 'pad')}.",
         lambda given: (
-            f"Count the patterned cells; the first column is no target. {reading.cells} cells less {given} pads would leave "
-            f"{counted(reading.cells - given, 'real target')}."
+            f"Count the patterned cells, then add those of the new row; the first column is no target. {cells} cells less "
+            f"{given} pads would leave {counted(cells - given, 'real target')}."
         ),
         kind="number",
     )
@@ -149,7 +182,9 @@ def what_mean(reading: Reading) -> Question:
         f"The {reading.real} real targets cost {number(total)} nats together. Suppose that a pad costs 0 and is counted like "
         "a target: which mean is reported? (two decimals)",
         reading.padded_loss,
-        f"{sums}, although the {reading.real} real targets still cost {number(reading.loss)} each.",
+        f"{sums}, although the {reading.real} real targets still cost {number(reading.loss)} each."
+        if reading.cells > reading.real
+        else f"{sums}: there is no padding in this batch, so the mean stays what it is.",
         lambda given: (
             f"{given} is the honest mean, over the {reading.real} real targets only."
             if abs(given - reading.loss) < 0.006

@@ -66,7 +66,8 @@ def token_strips(
         strips: the rows from top to bottom; a shorter one ends earlier. Any text is safe.
         key: Streamlit key, unique in a run.
         selected: the column that is chosen until somebody chooses another; a changed value overrides the choice.
-        pressable: whether a click, or arrow keys and Enter, choose a column; again, or Escape, lets go.
+        pressable: whether a click, or arrow keys and Enter, choose a column; again, or Escape, lets go, but only where
+            none is chosen by `selected`.
         first: number of the first column.
         caption: a line under the rows.
 
@@ -84,6 +85,7 @@ def token_strips(
         data={
             "strips": [_strip(strip) for strip in strips],
             "pressable": pressable,
+            "stays": selected is not None,
             "first": first,
             "selected": state.place,
             "turn": state.turn,

@@ -299,7 +299,7 @@ def test_leaks_probe_passes_and_a_training_without_the_mask_are_what_is_measured
     assert better.true_history_loss > worse.true_history_loss
     expect(page.key("what_you_see")).to_contain_text("far below")
     question = page.key("check-c29")
-    expect(question).to_contain_text("Which decoder writes more valid sentences?")
+    expect(question).to_contain_text("Which of the two writes more valid sentences by itself?")
     page.key("reveal-c29-1").locator("button").click()
     expect(page.key("verdict-shown-c29-1")).to_contain_text("no future to copy from")
     page.type("answer-c23-0", "15")

@@ -213,7 +213,7 @@ def test_positions_tell_equal_tokens_and_orders_apart(visit, model):
     tip = point_at(page, "sum", 0, 9)
     assert near([*tip.values()], [strip[9].item() for strip in strips])
     said = page.key("what_sum").inner_text()
-    apart = re.search(r"x exactly 0, p ([0-9.]+), x \+ p ([0-9.]+)\.", said)
+    apart = re.search(r"embedding x exactly 0, position vector p ([0-9.]+), sum x \+ p ([0-9.]+)\.", said)
     assert near(float(apart[1]), (p[1] - p[4]).abs().max().item())
     assert near(float(apart[2]), (x + p[1] - x - p[4]).abs().max().item())
 

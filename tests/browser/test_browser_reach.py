@@ -53,7 +53,8 @@ def test_axe_finds_nothing_serious_in_the_form_of_a_fork(visit, scheme):
     assert not found, "\n".join(found)
 
 
-# What reaches beyond the screen without a way to scroll to it, and drawn words that their picture cuts off.
+# What reaches beyond the screen without a way to scroll to it, drawn words that their picture cuts off, and what its own
+# frame cuts off, unless it is told as a whole to who points at it.
 CUT_OFF = """
 () => {
   const width = document.documentElement.clientWidth, found = [];
@@ -77,6 +78,9 @@ CUT_OFF = """
     if (picture ? box.right > picture.right + 1.5 || box.left < picture.left - 1.5
                 : (box.right > width + 1 || box.left < -1) && !element.ownerSVGElement && !scrolls(element) && !unseen(element))
       found.push(`${name}: ${Math.round(box.left)} to ${Math.round(box.right)}`);
+    const cuts = ["hidden", "clip"].includes(style.overflowX) && element.clientWidth > 1 && !element.title;
+    if (cuts && element.scrollWidth > element.clientWidth + 1)
+      found.push(`${name}: ${element.scrollWidth} wide in ${element.clientWidth}`);
   });
   const main = document.querySelector('[data-testid="stMain"]');
   look(main);

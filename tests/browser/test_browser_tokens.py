@@ -151,6 +151,11 @@ def test_a_token_that_is_chosen_is_chosen_everywhere_and_its_logits_are_the_deco
         "aria-pressed", "true"
     )
     expect(code).to_contain_text("z₅[</s>]")
+    page.key("token_chips").locator(
+        "button", has_text="5"
+    ).click()  # what is told about it goes on being marked
+    page.page.keyboard.press("Escape")
+    expect(page.key("token_chips").locator('button[aria-pressed="true"]')).to_have_text("5")
 
     page.key("shift").locator('button[tabindex="0"]').focus()  # and by the keyboard alone
     for press in ("ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp", "Enter"):
@@ -260,8 +265,10 @@ def test_checks_say_why_and_take_the_right_answer(visit, model):
 
     pads = [text for row in grid(page).values() for text, _, _ in row].count("<pad>")
     assert pads == 4
-    page.type("answer-c11-0", str(pads))
-    expect(verdict(page, "right", "c11-0")).to_contain_text("4 pads")
+    expect(page.key("check-c11")).to_contain_text("the short row “IBM taught” joins this batch")
+    longest = max(len(row) for row in grid(page).values()) - 1
+    page.type("answer-c11-0", str(pads + longest - 3))  # its own targets: IBM, taught and </s>
+    expect(verdict(page, "right", "c11-0")).to_contain_text(f"{pads + longest - 3} pads")
     losses = [
         loss for row in grid(page).values() for loss in nats(model, [t for t, _, _ in row if t != "<pad>"])
     ]

@@ -30,7 +30,7 @@ def test_a_difference_is_called_exactly_zero_only_if_it_is():
 
 
 def test_a_prediction_is_an_id():
-    said = words.predicted_sentence(["<s>", "IBM"], "taught", 8, symbol="ω̂₂", vocab_size=35)
+    said = words.predicted_sentence(["<s>", "IBM"], "taught", 8, symbol="the prediction ω̂₂", vocab_size=35)
     assert (
         "After “<s> IBM” the largest of 35 logits is that of “taught”, so the prediction ω̂₂ is the id 8"
         in said
@@ -58,7 +58,7 @@ def test_the_sum_is_spelled_out_with_its_sign():
 def test_what_tells_two_equal_tokens_apart_is_what_differs():
     said = words.twice_sentence("me", 3, 6, MOVED)
     assert "“me” at t = 3 and at t = 6, 3 steps apart" in said
-    assert "x exactly 0, p 0.5, x + p 0.5. Only thanks to p" in said
+    assert "embedding x exactly 0, position vector p 0.5, sum x + p 0.5. Only thanks to p" in said
     assert "Nothing tells the two apart" in words.twice_sentence("me", 3, 4, EQUAL)
     assert words.twice_sentence("me", 3, 4, Difference(1, 1, 1)).endswith("x + p 1.")
 

@@ -16,7 +16,7 @@ def mask_sentence(T=5, open_future=0, closed_past=0, *, trained_masked=True):
 def test_cells_of_the_mask_are_counted():
     assert "5 tokens make 25 pairs. 10 of them" in mask_sentence()
     assert "The other 15 are open" in mask_sentence()
-    assert "1 token make" not in mask_sentence(T=2)
+    assert "1 token makes 1 pair. The token looks at itself" in mask_sentence(T=1)
     assert "all of them are open" in mask_sentence(open_future=10)
     edited = mask_sentence(open_future=1, closed_past=2)
     assert "1 cell of the future is open and 2 cells of the past or present are closed" in edited
@@ -59,6 +59,7 @@ def test_nothing_leaks_is_said_exactly():
     assert "0 % of all weight" in said
     assert said.endswith("the change is exactly 0.")
     small = words.leak_sentence("finite number", Leak(4.5e-5, (1.0, 1.0), 1e-5), -10, "GPT", above=True)
+    assert "e^−10 is 4.54·10⁻⁵, not 0" in small
     assert "4.50·10⁻⁵ of all weight" in small
     assert small.endswith("although all layers below are masked rightly.")
     assert "type a longer sentence" in words.leak_sentence(
@@ -82,6 +83,8 @@ def test_both_times_and_both_differences_are_told():
     )
     assert "1.00·10⁻⁶ at most" in said
     assert "up to 5:" in said
+    alone = Comparison((0.0,), 0.003, 0.003)
+    assert words.parallel_sentence(alone, alone).startswith("A single token has one prefix, itself")
 
 
 @pytest.mark.parametrize("way", words.WAY_NAMES)

@@ -38,7 +38,7 @@ def test_a_loss_in_a_picture_has_three_decimals_and_is_never_a_false_zero():
 
 def test_a_token_is_named_with_place_and_id():
     assert words.token_sentence(TOKENS, [1, 3, 8, 11, 15, 2], 3, 35) == (
-        "The 4th of 6 tokens is “me”, number 11 of the 35 tokens in the vocabulary. Time counts from 0, so it stands "
+        "The 4th of 6 tokens is “me”, id 11 in the vocabulary (0 to 34). Time counts from 0, so it stands "
         "at t = 3."
     )
 

@@ -49,10 +49,15 @@ def test_an_unknown_word_that_has_a_token_of_its_own_stays():
 
 
 @pytest.mark.parametrize(
-    ("text", "start", "end"), [("", True, True), ("IBM", False, False), ("", False, False)]
+    ("text", "start", "end", "said"),
+    [
+        ("", True, True, "is empty: type at least 1 word$"),
+        ("IBM", False, False, "makes 1 token and leaves no target: type at least 2 words$"),
+        ("", False, False, "is empty: type at least 2 words$"),
+    ],
 )
-def test_a_text_without_a_target_is_refused(text, start, end):
-    with pytest.raises(ValueError, match="type at least 2 words"):
+def test_a_text_without_a_target_is_refused(text, start, end, said):
+    with pytest.raises(ValueError, match=said):
         typed_sequence(IBM.tokenizer, text, start=start, end=end)
 
 

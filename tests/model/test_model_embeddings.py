@@ -11,6 +11,7 @@ from decoder.model.embeddings import (
     distinct_rows,
     feed_back,
     first_with_twin,
+    other_pair,
     predictions,
     reach,
     twins,
@@ -70,6 +71,14 @@ def test_twins_are_all_other_cells_of_one_id_those_at_another_time_first():
     assert first_with_twin(ROWS) == (0, 1)
     assert first_with_twin([[1, 3, 4], [1, 5, 4]]) == (0, 2)
     assert first_with_twin([[1, 3], [1, 5]]) == first_with_twin([[1, 3], [2, 5]]) == (0, 0)
+
+
+def test_the_other_pair_shares_an_id_and_is_not_the_one_that_is_shown():
+    assert other_pair([[1, 3, 4], [1, 5, 4]], [(0, 2), (1, 2)]) == ((0, 0), (1, 0))
+    assert other_pair([[1, 3, 4], [1, 5, 4]], [(0, 0), (1, 0)]) == ((0, 2), (1, 2))
+    assert other_pair([[1, 3], [1, 5], [1, 6]], [(0, 0), (1, 0)]) == ((0, 0), (2, 0))
+    assert other_pair([[1, 3], [1, 5]], [(0, 0), (1, 0)]) is None
+    assert other_pair([[1, 3], [2, 5]], [(0, 0)]) is None
 
 
 @pytest.mark.parametrize("tokens", [[1], [1, 3, 4], [1, 3, 4, 2, 0]])

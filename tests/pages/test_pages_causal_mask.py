@@ -27,9 +27,9 @@ T = len(SENTENCE)
 def visit(monkeypatch):
     """Open the page over an untrained decoder: its numbers need no training to be right."""
 
-    def open_page(corpus="ibm", level=None, *, causal=True, state=None, **query):
+    def open_page(corpus="ibm", level=None, *, causal=True, size="small", state=None, **query):
         source = TextSource(TEXT, level) if level else corpus
-        config = preset(source, size="small", causal=causal)
+        config = preset(source, size=size, causal=causal)
         model = Decoder(config.decoder, seed=1)
         explored = Exploration(config, "run", open_corpus(config.corpus, config.decoder.context_length))
         monkeypatch.setattr(session, "explore", lambda: explored)
@@ -155,7 +155,7 @@ def test_a_finite_number_leaks_as_much_as_it_says(visit):
     at = visit(way="a finite number", finite="−1")
     weights = softmax(np.where(lower().numpy(), head_scores(at.model, lower()), -1.0))
     share = 100 * weights[~lower().numpy()].sum() / T
-    assert any(f"e^−1 is small, but not 0: {share:.0f} % of all weight" in text for text in said(at))
+    assert any(f"e^−1 is 0.3679, not 0: {share:.0f} % of all weight" in text for text in said(at))
 
 
 def test_the_probe_says_who_moved(visit):
@@ -253,7 +253,25 @@ def test_which_decoder_writes_better_is_decided_by_what_was_measured(masked, unm
     ]
     question = mask_questions.which_writes_better(*rows)
     assert question.right == right
-    assert "1.03 with the mask and 0.004 without" in question.text
+    assert "1.03 with the mask and 0.004 without" in question.reason
+    assert question.text == mask_questions.which_writes_better(None, rows[0]).text
+
+
+def test_who_writes_better_is_asked_before_it_is_known_and_not_judged_before(visit):
+    at = visit()
+    at.selectbox(key="answer-c29-1").set_value("the one without")
+    for button in ("submit", "reveal"):
+        at.button(key=f"{button}-c29-1").click().run()
+        assert "Keep your answer: it can be judged when both are trained, below." in said(at)
+        assert not any(text.startswith(("✓", "✗", "The answer")) for text in said(at))
+
+
+def test_the_questions_about_the_passes_stand_before_what_was_measured(visit):
+    at = visit()
+    texts = said(at)
+    asked = next(place for place, text in enumerate(texts) if "by how much do the logits" in text)
+    told = next(place for place, text in enumerate(texts) if "passes over growing prefixes" in text)
+    assert asked < told
 
 
 @pytest.mark.parametrize("level", ["word", "char", "bpe"])
@@ -263,9 +281,57 @@ def test_a_text_of_ones_own_is_looked_at_in_the_same_way(visit, level):
     assert at.number_input(key="answer-c23-0")
 
 
+def test_a_link_opens_the_head_the_cell_and_the_sentence_that_it_names(visit):
+    at = visit(size="standard", sentence="NASA showed us gravity", layer=1, head=1, row=3, column=1)
+    matrices = sent(at)
+    assert matrices["rows"] == ["0 <s>", "1 NASA", "2 showed", "3 us", "4 gravity"]
+    assert matrices["selected"] == [3, 3, 1]
+    assert sent(at, "thumbnails")["selected"] == [1, 1]
+    assert any(text.startswith("Layer 1, head 1:") for text in said(at))
+    with torch.no_grad():
+        block = at.model.trace(torch.tensor([[TOKENS.index(t[2:]) for t in matrices["rows"]]])).blocks[1]
+    (code,) = [block.value for block in at.code if block.value.startswith("weight(3, 1)")]
+    assert float(code.split("= ")[-1]) == pytest.approx(block.attention.weights[0, 1, 3, 1].item(), rel=1e-3)
+
+
+def test_a_link_carries_the_edits_of_the_mask_and_follows_them(visit):
+    at = visit(edits="1.3,2.0")
+    assert any("1 cell of the future is open and 1 cell of the past" in text for text in said(at))
+    assert "1.3,2.0" in at.query_params["edits"]
+    at.toggle(key="masked").set_value(False).run()  # of the other mask there are none
+    assert any("all of them are open" in text for text in said(at))
+    assert "edits" not in at.query_params
+    at.toggle(key="masked").set_value(True).run()
+    assert "1.3,2.0" in at.query_params["edits"]
+    at.button(key="reset").click().run()
+    assert "edits" not in at.query_params
+
+
+@pytest.mark.parametrize(
+    "wrong", ["x", "1", "1.9", "1.3,1.3", "0.0", "1.2.3", "-1.2", "<b>", "1.2;2.3", "9" * 5000]
+)
+def test_wrong_edits_in_a_link_are_left_aside(visit, wrong):
+    at = visit(edits=wrong)
+    assert any("10 of them, those above the diagonal" in text for text in said(at))
+    assert "edits" not in at.query_params
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"layer": 7, "head": "x", "row": 99, "column": 99}, {"layer": "<b>", "head": -1, "row": -1}]
+)
+def test_a_wrong_link_falls_back_to_the_first_head_and_cell(visit, wrong):
+    at = visit(**wrong)
+    assert sent(at)["selected"] == [3, 2, 0]
+    assert sent(at, "thumbnails")["selected"] == [0, 0]
+
+
 def test_one_token_alone_has_no_future_and_breaks_nothing(visit):
-    at = visit(state={"sentence in ibm": ""})
+    at = visit(state={"sentence": ""})
     assert any("A single token has no future" in text for text in said(at))
+    assert any("1 token makes 1 pair" in text for text in said(at))
+    at.button(key="reveal-c24-0").click().run()
+    (verdict,) = [text for text in said(at) if text.startswith("The answer")]
+    assert re.search(r"greatest change [0-9.]+ from there on\.$", verdict)
     assert sent(at)["walk"][0].startswith("x₀ alone predicts ω₁")
     at.selectbox(key="probing token of ibm").set_value(5).run()
     assert not at.exception

@@ -59,7 +59,10 @@ def test_a_wrong_answer_gets_its_reason_and_may_be_mended():
 
 
 def test_an_answer_can_be_revealed():
-    assert press(page(), 0, "reveal") == ["The answer: It is 4."]
+    assert press(page(), 0, "reveal") == ["The answer: 4. It is 4."]
+    assert press(page(), 1, "reveal") == ["The answer: b. It is b."]
+    assert press(page(), 2, "reveal") == ["The answer: IBM taught. As it says."]
+    assert press(page(), 3, "reveal") == ["The answer: There."]
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
@@ -101,6 +104,12 @@ def test_a_question_with_other_numbers_begins_anew():
 def test_a_number_is_right_to_the_digits_that_were_asked_for(digits, answer, right):
     question = Question("?", 1.05 * 14 / 18, "", str, kind="number", digits=digits)
     assert question.is_right(answer) == right
+
+
+@pytest.mark.parametrize("digits", [0, 1, 2, 3])
+def test_what_is_revealed_is_judged_right(digits):
+    question = Question("?", 26.894142 if digits else 27, "", str, kind="number", digits=digits)
+    assert question.is_right(float(question.answer()))
 
 
 def announced(at):

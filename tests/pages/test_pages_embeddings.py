@@ -118,7 +118,7 @@ def test_the_same_token_at_two_places_differs_by_its_positions(visit):
     assert not at.exception
     places = at.model.position_table
     apart = (places[2] - places[4]).abs().max().item()
-    assert f"x exactly 0, p {apart:.4g}, x + p {apart:.4g}" in told(at, "At t = 2")
+    assert f"x exactly 0, position vector p {apart:.4g}, sum x + p {apart:.4g}" in told(at, "At t = 2")
     assert len(rows_of(pictures(at)[3])) == 6
 
 
