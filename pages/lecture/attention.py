@@ -21,6 +21,7 @@ from decoder.model.decoder import Block
 from pages.ui import aids, furniture, glossary, notation, session, strip
 from pages.ui import attention_questions as questions
 from pages.ui.checks import check
+from pages.ui.choice import in_range
 from pages.ui.head_history import weights_over_time
 from pages.ui.matrix import Cell, Head, matrices, thumbnails
 from pages.ui.sentence import choose_sentence
@@ -54,6 +55,7 @@ glossary.explain(
     "residual stream",
     "contextual embedding",
     "logits",
+    *glossary.OF_THE_STRIP,
 )
 sentence = choose_sentence(corpus, model)
 tokens, labels, T = sentence.tokens, sentence.labels, len(sentence.tokens)
@@ -63,12 +65,6 @@ heads = head_thumbnails(trace)
 n_layers, n_heads = len(heads), len(heads[0])
 grammar = corpus.grammar
 needed: list[tuple[int, ...]] = grammar.needed(ids) if grammar else [()] * T
-
-
-def in_range(key: str, count: int) -> None:
-    """Let go of a choice that another sentence or decoder has not got."""
-    if key in state and state[key] not in range(count):
-        del state[key]
 
 
 def look_at(chosen: Head) -> None:
