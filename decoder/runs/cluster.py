@@ -180,9 +180,11 @@ class Cluster:
 
     async def _turn(self, client: Client, worker: str) -> bool:
         """Let a worker train for a while; return whether it found something to train."""
+        from distributed.comm.core import CommClosedError  # noqa: PLC0415  # an extra
+
         try:
             outcome: Turn = await client.submit(turn, self._store.database.url, workers=[worker], pure=False)
-        except CancelledError:  # the scheduler is lost, or has lost the worker
+        except (CancelledError, CommClosedError):  # the scheduler is lost, or has lost the worker
             return False
         except Exception as reason:  # noqa: BLE001  # whatever stands in a worker's way must not stop the others
             outcome = Turn(trained=False, error=f"{type(reason).__name__}: {reason}")

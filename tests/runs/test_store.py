@@ -168,8 +168,10 @@ def test_a_commit_after_the_end_is_thrown_away(store, dump):
 
 def test_a_quantum_that_cannot_be_written_whole_leaves_no_trace(store):
     run_id = store.request(tiny())
+    *updates, last = train(tiny())
+    broken = History([*updates, last._replace(loss=None)], snapshots={0: b"a decoder"})
     with pytest.raises(ValueError, match=r"(?i)not.null"):
-        commit(store, run_id, History(list(train(tiny())), snapshots={0: None}), "finished")
+        commit(store, run_id, broken, "finished")
     run = store.run(run_id)
     assert (run.step, run.error, store.metrics(run_id), store.snapshots(run_id)) == (0, None, [], ())
     assert run.state != "finished"
