@@ -277,6 +277,11 @@ class Visit:
 
     # -- looking
 
+    @property
+    def address(self):
+        """The address as the browser has it now; playwright's own `page.url` stands still while nobody asks it anything."""
+        return self.page.evaluate("location.href")
+
     def key(self, key):
         """What stands under a Streamlit key."""
         return self.page.locator(".st-key-" + re.sub(r"[^a-zA-Z0-9_-]", "-", key.strip()))

@@ -63,10 +63,10 @@ def test_a_head_is_clicked_a_row_walked_to_and_the_link_opens_both_at_its_step(v
     page.key("grey_boxes").locator(".row").nth(1).click()
     page.until(lambda: is_shown(page, model, 1, 3, 1), "the row of the grey box")
     page.until(
-        lambda: all(part in page.page.url for part in ("layer=1", "head=3", "row=1", "run=")), "the address"
+        lambda: all(part in page.address for part in ("layer=1", "head=3", "row=1", "run=")), "the address"
     )
 
-    page.page.goto(f"{page.page.url}&after={EARLIER}")
+    page.page.goto(f"{page.address}&after={EARLIER}")
     page.idle()
     earlier = trainings.model(CONFIG, EARLIER)
     page.until(lambda: is_shown(page, earlier, 1, 3, 1), "the linked step, head and row")

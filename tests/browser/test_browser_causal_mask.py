@@ -147,7 +147,7 @@ def test_the_matrices_and_the_arithmetic_of_any_cell_are_those_of_the_stored_dec
     page.until(lambda: shows(page, traced(model).blocks[1], 2, causal_mask(T)), "the other head")
     page.key("masked").locator("label").first.click()
     page.until(lambda: shows(page, traced(model, ALL_OPEN).blocks[1], 2, ALL_OPEN), "the open matrices")
-    assert "masked=false" in page.page.url
+    assert "masked=false" in page.address
 
 
 def canvas_of(page, at):

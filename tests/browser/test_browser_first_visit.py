@@ -50,7 +50,7 @@ def test_every_page_answers_the_first_visitor_of_a_server_in_full(fresh_server, 
         )
         assert sorted(links) == pages
         expect(first.page.get_by_text("page not found")).to_have_count(0)
-        assert urlsplit(first.page.url).path == f"/{path}"
+        assert urlsplit(first.address).path == f"/{path}"
         expect(first.refusal).to_have_count(0)
         first.assert_clean()
 

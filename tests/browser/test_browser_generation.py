@@ -68,7 +68,7 @@ def test_a_prompt_is_continued_token_by_token_as_generate_does(visit, model):
     assert len(steps) >= 3
     wait_for(page, steps[0])
     wait_for_candidates(page, steps[0])
-    query = parse_qs(urlsplit(page.page.url).query)
+    query = parse_qs(urlsplit(page.address).query)
     assert (query["prompt"], query["picks"]) == (["IBM taught"], ["5"])
 
     page.key("step next").locator("button").click()
@@ -213,4 +213,4 @@ def test_another_corpus_brings_another_prompt(visit):
     field = page.key("prompt").locator("input")
     page.until(lambda: field.input_value().startswith("a "), "a prompt in the words of the other corpus")
     expect(page.refusal).to_have_count(0)
-    page.until(lambda: "prompt" not in page.page.url, "an address without the old prompt")
+    page.until(lambda: "prompt" not in page.address, "an address without the old prompt")

@@ -109,7 +109,7 @@ def test_a_link_carries_settings_and_they_survive_switching_pages(visit):
         expect(page.key("strip")).to_contain_text("story")
         expect(page.key("strip")).to_contain_text("seed 3")
         for setting in ("corpus=story", "seed=3", "size=small"):
-            assert setting in page.page.url
+            assert setting in page.address
 
     is_set()
     for title in ("Generation", "Attention", "Start"):

@@ -22,7 +22,7 @@ TEXT = "the quiet boat went down the river to the old city and the red kite flew
 
 def address(visit):
     """The parameters of a visitor's address."""
-    return {name: values[0] for name, values in parse_qs(urlsplit(visit.page.url).query).items()}
+    return {name: values[0] for name, values in parse_qs(urlsplit(visit.address).query).items()}
 
 
 def strip(visit):

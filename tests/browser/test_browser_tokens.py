@@ -175,7 +175,7 @@ def test_start_and_end_token_add_a_target_each(visit, model):
             lambda: all(is_close(row[4], loss) for row, loss in zip(shift(page), losses, strict=True)),  # noqa: B023
             "their losses",
         )
-    assert {"with_start=false", "with_end=false"} <= set(page.page.url.split("?")[1].split("&"))
+    assert {"with_start=false", "with_end=false"} <= set(page.address.split("?")[1].split("&"))
 
 
 def test_the_batch_is_padded_and_counting_the_padding_only_looks_better(visit, model):

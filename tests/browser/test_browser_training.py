@@ -117,7 +117,7 @@ def test_choosing_another_mode_in_a_lane_trains_another_decoder(visit, trainings
     assert trainings.store.run(trainings.store.request(config)).state == "finished"
     assert numbers(training)[NAMES[config.mode]] == expected_numbers(trainings, config)
     assert numbers(training)[NAMES["teacher_forcing"]] == expected_numbers(trainings, lane("teacher_forcing"))
-    assert parse_qs(urlsplit(training.page.url).query)["lane_b"] == [NAMES["scheduled_sampling"]]
+    assert parse_qs(urlsplit(training.address).query)["lane_b"] == [NAMES["scheduled_sampling"]]
 
     batch, truth = held_out
     coins = generator_for(config.seed, config.steps, "coins")

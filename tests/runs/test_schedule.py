@@ -312,12 +312,13 @@ def test_where_nobody_works_nothing_is_to_be_expected(store):
 
 def test_a_run_whose_last_quantum_was_a_while_ago_is_said_to_wait(store, let_time_pass):
     resting, held = store.request(tiny(seed=1)), store.request(tiny(seed=2))
-    Advancer(store).advance(resting, 0.0)
+    advancer = Advancer(store)
+    advancer.advance(resting, 0.0)
     leases.take(store, held)
     leases.rest(store)
     assert [store.run(run_id).state for run_id in (resting, held)] == ["training", "training"]
     let_time_pass(store, leases.RESTING_SECONDS + 0.1)
     leases.rest(store)
     assert [store.run(run_id).state for run_id in (resting, held)] == ["waiting", "training"]
-    assert Advancer(store).advance(resting, 0.0) == (2, False)
+    assert advancer.advance(resting, 0.0) == (2, False)
     assert store.run(resting).state == "training"
