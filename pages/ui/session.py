@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, NoReturn, cast, get_args
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from decoder import CORPORA, Corpus, Decoder, TextSource, TrainConfig, open_corpus
 from decoder.config import MAX_TEXT_LENGTH, Level, Mode
@@ -335,11 +336,13 @@ def _settings(lane: Lane) -> tuple[object, ...]:
 def _adopt(slot: str, mode_key: str) -> None:
     """Take over the run that a link names: the settings become those that it was asked for with.
 
-    A run that this store does not have is left aside: the link's other settings say what to train.
+    A run that this store does not have is left aside: the link's other settings say what to train. And so is one that
+    stands in the address only because the browser has not yet heard of what was written there since: with a server far
+    away, a second click comes with the address from before the first one.
     """
     state = st.session_state
-    named = st.query_params.get(slot)
-    if named is None or named == state.get(f"{slot} written"):
+    named, written = st.query_params.get(slot), state.get(f"{slot} written")
+    if named in {None, written} or (written is not None and not _goes_through_history()):
         return
     state[f"{slot} written"] = named
     try:
@@ -356,6 +359,12 @@ def _adopt(slot: str, mode_key: str) -> None:
     fitting = [size for size in SIZES if _preset(source, lane_of(config), size, config.seed) == config]
     state["size"] = next(iter(fitting), "standard")
     state[f"{slot} adopted"] = named
+
+
+def _goes_through_history() -> bool:
+    """Whether the page is drawn because the visitor went back or forward in the browser's history."""
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
 
 
 def refuse(error: Exception) -> NoReturn:

@@ -44,6 +44,13 @@ REFUSED_MESSAGE = re.compile(
     r"Error deserializing back message\nTraceback.*\n(?: .*\n)+.*DecodeError: .*bad UTF-8"
 )
 
+# What the page sends arrives late, as it does over a slow network.
+FAR_SERVER = """
+window.WebSocket = class extends WebSocket {
+  send(data) { setTimeout(() => super.send(data), 300); }
+};
+"""
+
 expect.set_options(timeout=PATIENCE * 1000)
 
 
@@ -361,9 +368,11 @@ def visit(browser, request):
     """Open a page as a new visitor; whatever the test is about, the page must have stayed clean at its end."""
     visits = []
 
-    def open_page(path="", width=1280, height=1600, scheme="light", at=None, **query):
+    def open_page(path="", width=1280, height=1600, scheme="light", at=None, far=False, **query):
         server = at or request.getfixturevalue("server")
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        if far:
+            context.add_init_script(FAR_SERVER)
         visits.append(Visit(context, server.url))
         return visits[-1].open(path, **query)
 

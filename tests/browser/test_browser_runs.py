@@ -129,8 +129,26 @@ def test_toggling_the_mode_forks_and_leaves_everybody_elses_run_alone(visit, tra
     assert store.metrics(parent) == rows
     hers.page.reload()
     assert address(hers.idle())["run"] == parent
+    for _ in range(2):  # first the fork at the step where it began, then the training that it began from
+        mine.page.evaluate("history.back()")
+        mine.page.wait_for_timeout(500)
+    mine.until(lambda: address(mine)["run"] == parent, "what was looked at before")
+    mine.until(lambda: "→" not in strip(mine), "the old training")
     again = visit("", run=fork.id)
     assert "teacher forcing → free running: finished" in strip(again)
+
+
+def test_quick_clicks_on_a_far_server_are_all_counted(visit, trainings):
+    start = visit("", far=True, **SMALL, seed=31).trained()
+    for _ in range(5):
+        start.key("seed").get_by_role("button").last.click()
+        start.page.wait_for_timeout(120)  # the server answers one before it hears of the next
+    expect(start.key("seed").locator("input")).to_have_value("36")
+    wanted = trainings.store.request(preset("ibm", **SMALL, seed=36))
+    start.until(lambda: address(start)["run"] == wanted, "the run of the last click")
+    start.page.wait_for_timeout(2_000)  # whatever is still under way arrives
+    expect(start.key("seed").locator("input")).to_have_value("36")
+    assert address(start)["run"] == wanted
 
 
 def test_two_lanes_can_begin_alike_and_part(visit, trainings):
