@@ -29,7 +29,34 @@ def causal_mask(length: int) -> Tensor:
     return torch.ones(length, length, dtype=torch.bool).tril()
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Attention:
+class AdditiveMask(NamedTuple):
+    """A mask as it is added to scores, so that many layers need not make it anew.
+
+    Adding masks exactly, and, unlike filling, costs nothing in the backward pass.
+
+    Attributes:
+        addend: 0 where a query may look and minus infinity elsewhere, broadcastable to (B, H, T, K).
+    """
+
+    addend: Tensor
+
+    @classmethod
+    def of(cls, mask: Tensor, dtype: torch.dtype) -> AdditiveMask:
+        """Make it of a mask of booleans, (..., T, K), True = may look.
+
+        Raises:
+            ValueError: if a row of the mask is closed entirely, or if it holds anything but booleans.
+        """
+        if mask.dtype != torch.bool:
+            raise ValueError(f"the mask holds {mask.dtype}: give booleans, True where a query may look")
+        closed = ~mask.any(dim=-1)
+        if closed.any():
+            row = int(closed.nonzero()[0, -1])
+            raise ValueError(f"row {row} of the mask is closed entirely: open at least one cell in it")
+        return cls(torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -torch.inf))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | AdditiveMask | None = None) -> Attention:
     """Let every query look at the keys that the mask opens, and mix the values accordingly.
 
     Args:
@@ -44,20 +71,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     Source: Vaswani et al. 2017, Attention Is All You Need, section 3.2.1.
     """
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)  # (B, H, T, K)
-    masked_scores = scores if mask is None else scores + _minus_infinity_where_closed(mask, scores.dtype)
+    if isinstance(mask, Tensor):
+        mask = AdditiveMask.of(mask, scores.dtype)
+    masked_scores = scores if mask is None else scores + mask.addend
     weights = torch.softmax(masked_scores, dim=-1)
     return Attention(scores, masked_scores, weights, context=weights @ value)
-
-
-def _minus_infinity_where_closed(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return 0 where the mask is open and minus infinity elsewhere.
-
-    Adding it masks exactly, and, unlike filling, costs nothing in the backward pass.
-    """
-    if mask.dtype != torch.bool:
-        raise ValueError(f"the mask holds {mask.dtype}: give booleans, True where a query may look")
-    closed = ~mask.any(dim=-1)
-    if closed.any():
-        row = int(closed.nonzero()[0, -1])
-        raise ValueError(f"row {row} of the mask is closed entirely: open at least one cell in it")
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -torch.inf)

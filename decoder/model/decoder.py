@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decoder.config import DecoderConfig
-from decoder.model.attention import Attention, attend, causal_mask
+from decoder.model.attention import AdditiveMask, Attention, attend, causal_mask
 from decoder.model.positions import sinusoidal_positions
 from decoder.seeds import generator_for
+
+FEW_NUMBERS = 32_768
+"""Up to so many, torch's own kernel of `gelu` is the faster one."""
 
 
 class BlockTrace(NamedTuple):
@@ -81,10 +84,26 @@ class KeyValueCache:
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Store the new (B, H, T, D) keys and values; return those of all K positions so far."""
         keys, values = self._layers[layer]
-        total = self.length + key.shape[2]
-        keys[:, :, self.length : total] = key
-        values[:, :, self.length : total] = value
-        return keys[:, :, :total], values[:, :, :total]
+        new = key.shape[2]
+        keys.narrow(2, self.length, new).copy_(key)
+        values.narrow(2, self.length, new).copy_(value)
+        return keys.narrow(2, 0, self.length + new), values.narrow(2, 0, self.length + new)
+
+
+class Linear(nn.Linear):
+    """torch's linear layer without hooks: none are used here, and a single token would wait for them longer than for its numbers."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return x (..., in) times the weights, plus the bias, (..., out)."""
+        return functional.linear(x, **self._parameters)  # type: ignore[arg-type]  # weight and bias
+
+
+class LayerNorm(nn.LayerNorm):
+    """torch's layer norm, likewise without hooks."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return x (..., C), each vector brought to mean 0 and variance 1, scaled and shifted."""
+        return torch.layer_norm(x, self.normalized_shape, **self._parameters, eps=self.eps)  # type: ignore[arg-type]
 
 
 class Block(nn.Module):
@@ -94,29 +113,28 @@ class Block(nn.Module):
         super().__init__()
         d_model = config.d_model
         self.n_heads = config.n_heads
-        self.attention_norm = nn.LayerNorm(d_model)
-        self.query_key_value = nn.Linear(d_model, 3 * d_model)
-        self.attention_projection = nn.Linear(d_model, d_model)
-        self.mlp_norm = nn.LayerNorm(d_model)
-        self.mlp_in = nn.Linear(d_model, 4 * d_model)
-        self.mlp_out = nn.Linear(4 * d_model, d_model)
+        self.attention_norm = LayerNorm(d_model)
+        self.query_key_value = Linear(d_model, 3 * d_model)
+        self.attention_projection = Linear(d_model, d_model)
+        self.mlp_norm = LayerNorm(d_model)
+        self.mlp_in = Linear(d_model, 4 * d_model)
+        self.mlp_out = Linear(4 * d_model, d_model)
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, layer: int = 0, cache: KeyValueCache | None = None
+        self, x: Tensor, mask: AdditiveMask | None, layer: int = 0, cache: KeyValueCache | None = None
     ) -> BlockTrace:
         """Carry x (B, T, C) through the block; with a cache, x holds the new positions only."""
         B, T, C = x.shape
         projected = self.query_key_value(self.attention_norm(x))  # (B, T, 3C)
-        query, key, value = (
-            projected.view(B, T, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4).contiguous().unbind()
-        )  # 3 x (B, H, T, D)
+        parts = projected.view(B, T, 3, self.n_heads, -1).unbind(dim=2)  # 3 x (B, T, H, D)
+        query, key, value = [part.transpose(1, 2).contiguous() for part in parts]  # 3 x (B, H, T, D)
         if cache is not None:
             key, value = cache.append(layer, key, value)  # 2 x (B, H, K, D)
         attention = attend(query, key, value, mask)
         joined = attention.context.transpose(1, 2).reshape(B, T, C)
         attention_output = self.attention_projection(joined)
         middle = x + attention_output
-        mlp_output = self.mlp_out(functional.gelu(self.mlp_in(self.mlp_norm(middle))))
+        mlp_output = self.mlp_out(gelu(self.mlp_in(self.mlp_norm(middle))))
         return BlockTrace(
             query, key, value, attention, joined, attention_output, mlp_output, output=middle + mlp_output
         )
@@ -134,6 +152,7 @@ class Decoder(nn.Module):
 
     position_table: Tensor
     default_mask: Tensor | None
+    _default_addend: Tensor
 
     def __init__(self, config: DecoderConfig, seed: int = 0) -> None:
         """Build the decoder; equal seeds give bit-identical weights."""
@@ -148,10 +167,11 @@ class Decoder(nn.Module):
                 positions = sinusoidal_positions(config.context_length, config.d_model)
             self.register_buffer("position_table", positions, persistent=False)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
-        self.final_norm = nn.LayerNorm(config.d_model)
-        self.output = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        mask = causal_mask(config.context_length) if config.causal else None
-        self.register_buffer("default_mask", mask, persistent=False)
+        self.final_norm = LayerNorm(config.d_model)
+        self.output = Linear(config.d_model, config.vocab_size, bias=False)
+        mask = causal_mask(config.context_length)
+        self.register_buffer("default_mask", mask if config.causal else None, persistent=False)
+        self.register_buffer("_default_addend", AdditiveMask.of(mask, self.dtype).addend, persistent=False)
         self._initialise(generator_for(seed, 0, "weights"))
 
     @property
@@ -191,19 +211,22 @@ class Decoder(nn.Module):
             )
         if cache is not None and self.default_mask is None:
             raise ValueError("without a causal mask earlier positions change with every token: use no cache")
+        additive: AdditiveMask | None = None
         if mask is None:
             # A single newest position may look at everything: no mask to apply.
             if self.default_mask is not None and T > 1:
-                mask = self.default_mask[past:K, :K]
+                additive = AdditiveMask(self._default_addend[past:K, :K])
         elif mask.shape[-2:] != (T, K):
             raise ValueError(f"the mask is {tuple(mask.shape)}: {T} positions over {K} keys need ({T}, {K})")
+        else:
+            additive = AdditiveMask.of(mask, self.dtype)
 
         token_embeddings = self.token_table(tokens)  # (B, T, C)
         position_embeddings = self.position_table[past:K]  # (T, C)
         x = token_embeddings + position_embeddings
         blocks = []
         for layer, block in enumerate(self.blocks):
-            blocks.append(block(x, mask, layer, cache))
+            blocks.append(block(x, additive, layer, cache))
             x = blocks[-1].output
         if cache is not None:
             cache.length = K
@@ -227,6 +250,17 @@ class Decoder(nn.Module):
                 module.weight.uniform_(-bound, bound, generator=generator)
                 if module.bias is not None:
                     module.bias.uniform_(-bound, bound, generator=generator)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """Return x times the share of a standard normal distribution below x (Hendrycks & Gimpel 2016), exactly.
+
+    For single precision torch calls another library, whose kernel is faster for many numbers, and takes ten times longer to
+    begin than a few need. It leaves alone what is not contiguous: a few numbers are therefore read as columns.
+    """
+    if x.numel() > FEW_NUMBERS or torch.is_grad_enabled():
+        return functional.gelu(x)
+    return functional.gelu(x.reshape(2, -1).t()).t().reshape(x.shape)
 
 
 def join_traces(traces: list[Trace]) -> Trace:

@@ -28,7 +28,7 @@ from decoder.training.trainer import WEIGHTS, check_fit
 State = Literal["waiting", "training", "paused", "finished", "failed"]
 
 CODE_VERSION = (
-    1  # raise it when an equal configuration no longer trains to the same bits: its runs get new ids
+    2  # raise it when an equal configuration no longer trains to the same bits: its runs get new ids
 )
 LOOKING_SECONDS = 15.0
 """Who has looked within this time looks now: pages say so more often."""

@@ -74,7 +74,6 @@ def parallel_scheduled_sampling(
     return Rollout(model(inputs), inputs)
 
 
-@torch.no_grad()
 def continue_rows(
     model: Decoder,
     tokens: Tensor,
@@ -97,22 +96,25 @@ def continue_rows(
     Returns:
         (B, N) ids.
     """
-    tokens = tokens.clone()
-    context = model.config.context_length
-    own_columns = (~forced[:, 1:]).any(dim=0).nonzero()
-    first = int(own_columns[0]) + 1 if len(own_columns) else tokens.shape[1]
-    cache = (
-        KeyValueCache(model.config, len(tokens), model.device, model.dtype) if model.config.causal else None
-    )
-    for column in range(first, tokens.shape[1]):
-        if cache is not None and column <= context:
-            trace = model.trace(tokens[:, cache.length : column], cache=cache)
-        else:
-            trace = model.trace(tokens[:, max(0, column - context) : column])
-        logits = trace.logits[:, -1]
-        picked = logits.argmax(dim=-1) if pick == "greedy" else draw(logits.softmax(dim=-1), generator)
-        tokens[:, column] = torch.where(forced[:, column], tokens[:, column], picked)
-    return tokens
+    with torch.inference_mode():
+        tokens = tokens.clone()
+        context = model.config.context_length
+        own_columns = (~forced[:, 1:]).any(dim=0).nonzero()
+        first = int(own_columns[0]) + 1 if len(own_columns) else tokens.shape[1]
+        cache = (
+            KeyValueCache(model.config, len(tokens), model.device, model.dtype)
+            if model.config.causal
+            else None
+        )
+        for column in range(first, tokens.shape[1]):
+            if cache is not None and column <= context:
+                trace = model.trace(tokens[:, cache.length : column], cache=cache)
+            else:
+                trace = model.trace(tokens[:, max(0, column - context) : column])
+            logits = trace.logits[:, -1]
+            picked = logits.argmax(dim=-1) if pick == "greedy" else draw(logits.softmax(dim=-1), generator)
+            tokens[:, column] = torch.where(forced[:, column], tokens[:, column], picked)
+    return tokens.clone()  # what inference mode made could take no part in training
 
 
 def _coins(batch: Batch, truth: float, generator: torch.Generator) -> Tensor:
