@@ -91,7 +91,7 @@ class KeyValueCache:
 
 
 class Linear(nn.Linear):
-    """torch's linear layer without hooks: none are used here, and a single token would wait for them longer than for its numbers."""
+    """torch's linear layer without hooks: none are used, and a single token would wait for them longer than for its numbers."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return x (..., in) times the weights, plus the bias, (..., out)."""

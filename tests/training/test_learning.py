@@ -1,16 +1,18 @@
 """What the lecture promises about learning comes true: fixed steps, three seeds, measured against theory.
 
-Each claim names its trainings. Those of all selected claims are run once, in two processes of one thread
-each, while the claims are judged; a claim waits for its own trainings only.
+Each claim names its trainings. Each training is done once, with one thread, by the process of tests that needs it first;
+others that need it too wait for its files.
 """
 
+import hashlib
+import json
 import math
-import multiprocessing
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 import pytest
@@ -25,8 +27,7 @@ from decoder.training.rollout import continue_rows
 from decoder.training.trainer import Trainer
 
 SEEDS = (0, 1, 2)
-PROCESSES = 2
-PATIENCE = 420  # seconds for all trainings together; two quiet cores take about 100
+PATIENCE = 240  # seconds for one training, and for all of one claim; most take ten
 pytestmark = pytest.mark.timeout(PATIENCE + 60)
 
 
@@ -72,7 +73,6 @@ class Trained:
 
 def train(config: TrainConfig, steps: frozenset[int]) -> Trained:
     """Train as far as the last of the steps, and keep the decoder after each of them."""
-    torch.set_num_threads(1)
     trainer, files, losses = Trainer(config), {}, []
     while trainer.step < max(steps):
         losses.append(trainer.advance().loss)
@@ -92,28 +92,42 @@ def after(*trainings: Training | TrainConfig):
 
 
 @pytest.fixture(scope="module")
-def school(request):
-    """Start the trainings that the selected claims need, each once, in the order of the claims."""
+def school(request, tmp_path_factory):
+    """Train as far as all selected claims need, or wait for the process of tests that does so already."""
     needed = defaultdict(set)
     for item in request.session.items:
         if item.path == request.path:
             for config, steps in item.callspec.params["trained"]:
                 needed[config].update(steps)
-    deadline = time.monotonic() + PATIENCE
-    pool = ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"))
-    futures = {config: pool.submit(train, config, frozenset(steps)) for config, steps in needed.items()}
-    try:
-        yield lambda config: futures[config].result(timeout=max(0, deadline - time.monotonic()))
-    finally:
-        children = [*(pool._processes or {}).values()]
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in children:  # idle, unless the tests were stopped early
-            child.kill()
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def trained(config):
+        folder = shared / hashlib.sha256(config.to_json().encode()).hexdigest()
+        done = folder / "done.json"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            deadline = time.monotonic() + PATIENCE
+            while not done.exists():
+                assert time.monotonic() < deadline, "the process that trains this has died, or is too slow"
+                time.sleep(0.1)
+            files = {int(file.stem): file.read_bytes() for file in folder.glob("*.safetensors")}
+            return Trained(config, files, json.loads(done.read_text()))
+        result = train(config, frozenset(needed[config]))
+        for step, file in result.files.items():
+            (folder / f"{step}.safetensors").write_bytes(file)
+        written = folder / "losses.json"
+        written.write_text(json.dumps(result.losses))
+        written.rename(done)  # whole, or not there
+        return result
+
+    return cache(trained)
 
 
 @pytest.fixture
 def trained(request, school: Callable[[TrainConfig], Trained]):
-    """Wait for the trainings of one claim; where a child died or time is up, this and all that wait fail."""
+    """The trainings of one claim, done."""
     return [school(config) for config, _ in request.param]
 
 
@@ -211,26 +225,24 @@ def test_counting_is_learned_by_both_modes_but_free_running_takes_longer(trained
     assert free.prompted_accuracy(800) >= 0.9
 
 
-# science.md looks after 20 steps. By then 7 of 12 seeds know all 26 letters, by step 22 all 12 do.
-@after(Training(ALPHABET, (30,)), Training(ALPHABET_FREE, (60, 200)))
+@after(Training(ALPHABET, (20,)), Training(ALPHABET_FREE, (60, 200)))
 def test_the_alphabet_is_learned_by_both_modes_but_free_running_takes_longer(trained):  # G14b
     teacher, free = trained
-    assert teacher.prompted_accuracy(30) == 1
+    assert teacher.prompted_accuracy(20) == 1
     assert free.prompted_accuracy(60) <= 0.02
     assert free.prompted_accuracy(200) >= 0.95
 
 
-# science.md asks of free running at least 0.15 at each of the six places and at most 0.20 counted on. Of fourteen
-# seeds eleven reach the first and thirteen the second; seeds 1 and 2 do not. What is asked here, all fourteen reach.
+# science.md asks of free running at least 0.15 at each of the six places: eleven of fourteen seeds reach that, and seeds 0
+# and 2 do not. All fourteen reach it in the mean.
 @after(slowly(COUNT, steps=600), COUNT_FREE)
 def test_a_spoiled_number_misleads_teacher_forcing_more_than_free_running(trained):  # G15
     teacher, free = map(continue_from_a_spoiled_number, trained)
     assert teacher.counted_on >= 0.85
-    assert free.counted_on <= teacher.counted_on / 2
+    assert free.counted_on <= 0.2
+    assert teacher.accuracy.max() <= 1 / 50  # that many are right by chance
     assert (free.accuracy > teacher.accuracy).all()
-    # By chance one number in fifty is right.
-    assert teacher.accuracy.max() <= 1 / 50
-    assert free.accuracy.mean() >= 5 / 50
+    assert free.accuracy.mean() >= max(0.15, 5 * teacher.accuracy.mean())
 
 
 class Recovery(NamedTuple):
