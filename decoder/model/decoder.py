@@ -258,7 +258,7 @@ def gelu(x: Tensor) -> Tensor:
     For single precision torch calls another library, whose kernel is faster for many numbers, and takes ten times longer to
     begin than a few need. It leaves alone what is not contiguous: a few numbers are therefore read as columns.
     """
-    if x.numel() > FEW_NUMBERS or torch.is_grad_enabled():
+    if x.numel() > FEW_NUMBERS or x.requires_grad:
         return functional.gelu(x)
     return functional.gelu(x.reshape(2, -1).t()).t().reshape(x.shape)
 

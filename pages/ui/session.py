@@ -387,7 +387,8 @@ def at_step(run_id: str, step: int) -> Snapshot:
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _snapshot(run_id: str, step: int) -> Snapshot:
-    return Snapshot(*store().model(run_id, step))
+    model, step = store().model(run_id, step)
+    return Snapshot(model.requires_grad_(requires_grad=False), step)  # it is only looked at
 
 
 def evaluation(run_id: str, step: int | None = None) -> EvaluationRow | None:

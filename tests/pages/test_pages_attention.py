@@ -210,7 +210,7 @@ def test_grey_boxes_and_red_rows_are_h_and_z(visit):
     grey, red = strips(at, "The vectors of all positions after 2"), strips(at, "The logits of all positions")
     assert list(grey) == ["h₁", "h₂", "h₃", "h₄", "h₅"]
     assert list(red) == ["z₁", "z₂", "z₃", "z₄", "z₅"]
-    np.testing.assert_allclose(list(grey.values()), trace.contextual_embeddings[0], rtol=1e-5)
+    np.testing.assert_allclose(list(grey.values()), trace.contextual_embeddings[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(list(red.values()), trace.logits[0], rtol=1e-5, atol=1e-6)
     assert "h is 5 × 64 = 320 numbers" in said(at)
     assert "z is 5 × 35 = 175" in said(at)
@@ -234,7 +234,7 @@ def test_before_the_last_block_the_logits_are_called_a_look_inside(visit):
     given = traced(at.model).blocks[0].output[0]
     expected = at.model.output(at.model.final_norm(given)).detach()
     np.testing.assert_allclose(list(strips(at, "The logits of all").values()), expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(list(strips(at, "The vectors of all").values()), given, rtol=1e-5)
+    np.testing.assert_allclose(list(strips(at, "The vectors of all").values()), given, rtol=1e-5, atol=1e-6)
 
 
 def test_entropies_and_received_weights_are_those_of_the_head(visit):
