@@ -23,7 +23,7 @@ from decoder.runs import StoreError, open_store
 from decoder.runs.engine import engine
 from decoder.training.presets import preset
 from pages.ui import session
-from pages.ui.headers import SecurityHeaders
+from pages.ui.headers import KnownHostsOnly, SecurityHeaders
 from pages.ui.player import stop_playing
 from pages.ui.visitor import NameVisitors
 
@@ -89,7 +89,11 @@ def frame() -> None:
         session.refuse(error)
 
 
-app = st.App(__file__, lifespan=lifespan, middleware=[Middleware(SecurityHeaders), Middleware(NameVisitors)])
+app = st.App(
+    __file__,
+    lifespan=lifespan,
+    middleware=[Middleware(SecurityHeaders), Middleware(KnownHostsOnly), Middleware(NameVisitors)],
+)
 
 if __name__ == "__main__":  # Streamlit runs this very file, under this name, for every visitor
     frame()

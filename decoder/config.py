@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
+from sys import float_info
 from typing import Any, Literal, get_args
 
 Positions = Literal["learned", "sinusoidal", "none"]
@@ -13,6 +14,13 @@ Mode = Literal["teacher_forcing", "free_running", "scheduled_sampling", "paralle
 Pick = Literal["greedy", "sample"]
 Schedule = Literal["linear", "exponential", "inverse_sigmoid"]
 Level = Literal["word", "char", "bpe"]
+
+OF_A_MODE: dict[str, tuple[Mode, ...]] = {
+    "start": ("free_running",),
+    "pick": ("free_running",),
+    "schedule": ("scheduled_sampling", "parallel_scheduled_sampling"),
+}
+"""Settings of a training that only some modes use."""
 
 MAX_PARAMETERS = 2_000_000
 MAX_CONTEXT = 256
@@ -81,6 +89,8 @@ class TextSource:
 
     def __post_init__(self) -> None:
         _require_choice("level", self.level, Level)
+        if not isinstance(self.text, str):
+            raise ValueError(f"the text is {self.text!r}: give a string")
         if len(self.text) > MAX_TEXT_LENGTH:
             raise ValueError(
                 f"the text has {len(self.text):,} characters; at most {MAX_TEXT_LENGTH:,} are taken: shorten it"
@@ -102,8 +112,10 @@ class TrainConfig:
         learning_rate: peak, reached after the warm-up.
         seed: decides initial weights, batches and picks.
         start: number of leading true tokens in free running; None: the corpus's own prompt.
-        pick: how the decoder's own predictions are picked while it trains on them.
+        pick: how the decoder's own predictions are picked in free running.
         schedule: decay of the probability of the true token in scheduled sampling.
+
+    What the mode does not use becomes its default, so that equal trainings are equal.
     """
 
     corpus: str | TextSource
@@ -132,7 +144,11 @@ class TrainConfig:
             raise ValueError(
                 f"the learning rate is {self.learning_rate!r}: choose a positive number such as 0.003"
             )
-        object.__setattr__(self, "learning_rate", float(self.learning_rate))  # equal ones are written alike
+        # Equal trainings are equal: what is the same number is written alike, what the mode does not use is not kept.
+        object.__setattr__(self, "learning_rate", float(self.learning_rate))
+        for field in dataclasses.fields(self):
+            if field.name in OF_A_MODE and self.mode not in OF_A_MODE[field.name]:
+                object.__setattr__(self, field.name, field.default)
 
     def check_limits(self) -> None:
         """Raise ValueError if this training is larger than a shared machine should carry."""
@@ -198,15 +214,13 @@ class Sampling:
             )
         if self.top_k is not None:
             _require_whole("top_k", self.top_k, 1)
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p is {self.top_p}: choose a share above 0 and up to 1")
+        if self.top_p is not None and not (_is_positive(self.top_p) and self.top_p <= 1):
+            raise ValueError(f"top_p is {self.top_p!r}: choose a share above 0 and up to 1")
         _require_whole("seed", self.seed, 0)
 
 
 def _is_positive(value: object) -> bool:
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    )
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= float_info.max
 
 
 def _require_whole(name: str, value: object, least: int) -> None:

@@ -6,6 +6,7 @@
 
 const VIEWS = new WeakMap();
 const MINUS = "\u2212", MINUS_INFINITY = "\u2212\u221e";
+const SMALLEST = 10.5;                                          // letters, in CSS pixels
 const PAUSE = 2400, GLIDE = 450;                                // milliseconds at a row, and from one to the next
 
 export default function matrix({ data, parentElement, setStateValue, setTriggerValue }) {
@@ -277,15 +278,15 @@ class Matrices extends View {
     const dpr = density(), small = size === "small";
     let largest = small ? 20 : between(520 / R, 20, 64);
     const gap = 26, axis = 18, edge = 3;
-    const numbers = !small && Math.max(R, C) <= 12, needed = numbers ? 28 : small ? 7 : 11.5, body = small ? 120 : 168;
+    const numbers = !small && Math.max(R, C) <= 12, needed = numbers ? 28 : small ? 7 : 11.5, body = small ? 120 : 150;
     const pen = this.panels[0].canvas.getContext("2d");
     const sumTexts = panels.flatMap((panel) => (panel.row_sums ?? []).map((sum) => `= ${total(sum)}`));
     const widest = (texts, font) => {
       pen.font = `600 ${font}px ${this.look.font}`;
       return Math.ceil(Math.max(...texts.map((text) => pen.measureText(text).width)));
     };
-    let font = 10.5, across = panels.length, cell, left, right, summed = true;
-    const measure = () => {                                     // the size of a cell with so many panels side by side
+    let font = SMALLEST, across = panels.length, cell, left, right, summed = true;
+    const measure = () => {                                     // the size of a cell with so many panels side by side; 0: too many
       const label = axis + Math.min(widest(rows, font) + 10, Math.max(this.width * 0.2, 72));
       const index = widest(rows.map((row) => row.split(" ")[0]), font) + 10, sums = widest(sumTexts, font) + 12;
       left = (at) => at % across === 0 ? label : index;
@@ -304,8 +305,8 @@ class Matrices extends View {
     if (across < panels.length) largest = Math.min(largest, 52);
     measure();
     if (cell < needed) { summed = false; measure(); }           // on a phone the legend says what the rows sum to
-    font = between(cell * 0.22 + 7.5, 10.5, 15);
-    measure();
+    font = between(cell * 0.22 + 7.5, SMALLEST, 15);
+    if (!measure()) { font = SMALLEST; measure(); }             // larger labels must not take the room of the cells
     const wide = widest(columns, font), flat = wide <= cell - 5, top = 20 + (flat ? font * 1.3 : Math.min(wide, 120)) + 7;
     this.layout = { cell, font, flat, numbers, dpr, axis, summed, step: Math.ceil(10.5 / cell) };
     this.layout.places = panels.map((_, at) => ({ first: at % across === 0, left: left(at), top, height: top + R * cell + edge,

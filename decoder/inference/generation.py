@@ -66,11 +66,15 @@ def generate(
         max_new_tokens: None: until the context is full.
 
     Raises:
-        ValueError: for an empty prompt without a start token, and for unknown tokens (they are named).
+        ValueError: for an empty prompt without a start token, for unknown tokens (they are named), and for no new token.
     """
     tokens = encode_prompt(tokenizer, prompt)
     if max_new_tokens is None:
         max_new_tokens = max(1, room(model.config.context_length, len(tokens)))
+    elif max_new_tokens < 1:
+        raise ValueError(
+            f"max_new_tokens is {max_new_tokens}: at least 1 token can be generated, or None for as many as fit"
+        )
     return _steps(model, tokens, tokenizer.eos, sampling or Sampling(), max_new_tokens)
 
 

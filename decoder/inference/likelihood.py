@@ -23,6 +23,11 @@ def log_probabilities(model: Decoder, tokens: Tensor | Sequence[int]) -> Tensor:
         raise ValueError(
             f"{ids.numel()} tokens were given: a conditional probability needs at least 2 in a row"
         )
+    if len(ids) > model.config.context_length + 1:
+        raise ValueError(
+            f"{len(ids)} tokens were given; this decoder sees {model.config.context_length} and predicts one more: "
+            "shorten them or choose a larger context"
+        )
     log_p = model.trace(ids[None, :-1]).logits[0].log_softmax(dim=-1)  # (T-1, V)
     return log_p.gather(-1, ids[1:, None]).squeeze(-1)
 

@@ -178,6 +178,21 @@ class GrammarCorpus(Corpus):
         return Batch.from_sequences(rows, self.tokenizer.pad, self.grammar.prompt_lengths[forms])
 
 
+class TextTooShortError(ValueError):
+    """A text has room for no window of the context, beside what is held out of it.
+
+    Attributes:
+        tokens: of the whole text.
+    """
+
+    def __init__(self, tokens: int, training: int, window: int) -> None:
+        self.tokens = tokens
+        super().__init__(
+            f"the text has {tokens} tokens, {training} of them in its training part, and a context of {window} needs "
+            f"{window + 1}: paste a longer text or choose a smaller context"
+        )
+
+
 class TextCorpus(Corpus):
     """A visitor's text: rows are windows of it, and its last tenth is held out."""
 
@@ -198,7 +213,7 @@ class TextCorpus(Corpus):
         tokens = self.tokenizer.encode(text)
         if len(set(tokens)) < 2:
             raise ValueError(
-                f"the text has {len(tokens)} tokens of only 1 kind: use a text with at least 2 different ones"
+                f"the text has nothing but {len(tokens)} times the same token: use a text with at least 2 different ones"
             )
         self._tokens = torch.tensor(tokens)
         self._split = len(tokens) - max(1, len(tokens) // 10)  # index of the first held-out token
@@ -235,10 +250,7 @@ class TextCorpus(Corpus):
     def _require_room(self, window: int) -> None:
         _require_positive("context", window)
         if self._split < window + 1:
-            raise ValueError(
-                f"the training part of the text has {self._split} tokens and a context of {window} needs "
-                f"{window + 1}: paste a longer text or choose a smaller context"
-            )
+            raise TextTooShortError(len(self._tokens), self._split, window)
 
 
 @cache

@@ -188,6 +188,8 @@ class Grammar:
         bos, *sentence, eos = [*tokens] if len(tokens) > 1 else (None, None)
         if (bos, eos) != (self.tokenizer.bos, self.tokenizer.eos):
             return False
+        if not all(0 <= token < self.tokenizer.vocab_size for token in sentence):
+            return False
         words = [self.tokenizer.tokens[token] for token in sentence]
         return any(form.accepts(words) for form in self.forms)
 

@@ -20,6 +20,10 @@ MAX_WORD_BYTES = 24
 # Control characters other than tab and newline, and marks that override or isolate the direction of writing.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# Accents, vowel signs and the like, which \w leaves out.
+_MARKS = "".join(
+    character for character in map(chr, range(0x300, 0x20000)) if unicodedata.category(character)[0] == "M"
+)
 
 
 def clean(text: str) -> str:
@@ -132,7 +136,8 @@ class WordTokenizer(_TableTokenizer):
     """Words and punctuation marks, joined by single spaces."""
 
     noun = "words"
-    pattern = r"\w+(?:['’]\w+)*|[^\w\s]"
+    # A mark belongs to the character before it, and what a joiner joins is one sign: "नमस्ते" and "👩‍👧" are one piece each.
+    pattern = rf"\w[{_MARKS}\u200c\u200d]*(?:['’]?\w[{_MARKS}\u200c\u200d]*)*|[^\w\s][{_MARKS}]*(?:\u200d\S[{_MARKS}]*)*"
     glue = " "
 
     @classmethod

@@ -216,10 +216,10 @@ class Decoder(nn.Module):
             # A single newest position may look at everything: no mask to apply.
             if self.default_mask is not None and T > 1:
                 additive = AdditiveMask(self._default_addend[past:K, :K])
-        elif mask.shape[-2:] != (T, K):
+        elif mask.shape != (T, K):
             raise ValueError(f"the mask is {tuple(mask.shape)}: {T} positions over {K} keys need ({T}, {K})")
         else:
-            additive = AdditiveMask.of(mask, self.dtype)
+            additive = AdditiveMask.of(mask.to(self.device), self.dtype)
 
         token_embeddings = self.token_table(tokens)  # (B, T, C)
         position_embeddings = self.position_table[past:K]  # (T, C)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 from decoder.config import DecoderConfig, Mode, Pick, Positions, Schedule, TextSource, TrainConfig
-from decoder.language import Corpus, open_corpus
+from decoder.language import Corpus, TextTooShortError, open_corpus
 
 Size = Literal["small", "standard", "large"]
 
@@ -138,7 +138,9 @@ def _open_text(source: TextSource) -> Corpus:
     while True:
         try:
             return open_corpus(source, context)
-        except ValueError:
+        except TextTooShortError as error:
             if context == 1:
-                raise
+                raise ValueError(
+                    f"the text has {error.tokens} tokens, too few to train on some and to test on others: paste a longer text"
+                ) from error
             context //= 2

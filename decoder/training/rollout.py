@@ -45,10 +45,14 @@ def free_running(
     Args:
         model: the decoder.
         batch: sequences; targets stay the true tokens.
-        start: number of leading true inputs, one for all rows or one per row, (B,).
+        start: number of leading true inputs, one for all rows or one per row, (B,); at least 1.
         pick: the most likely token, or one sampled from the probabilities.
         generator: source of the sampled picks.
     """
+    if bool((torch.as_tensor(start) < 1).any()):
+        raise ValueError(
+            f"start is {start!r}: at least 1 input must be true, there is nothing to predict it from"
+        )
     if pick not in get_args(Pick):
         raise ValueError(f"pick is {pick!r}: choose one of {', '.join(get_args(Pick))}")
     inputs = continue_rows(model, batch.inputs, _leading(batch, start), pick, generator)
@@ -56,7 +60,10 @@ def free_running(
 
 
 def scheduled_sampling(model: Decoder, batch: Batch, truth: float, generator: torch.Generator) -> Rollout:
-    """Feed at each position the true token with probability `truth`, else the decoder's most likely one."""
+    """Feed at each position the true token with probability `truth`, else the decoder's most likely one.
+
+    The prompt stays true: with `truth` 0 this is free running after each row's prompt.
+    """
     forced = _coins(batch, truth, generator)
     inputs = continue_rows(model, batch.inputs, forced)
     return Rollout(model(inputs), inputs)

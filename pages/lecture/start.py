@@ -43,4 +43,5 @@ if right.button(mask, icon=":material/grid_on:", width="stretch"):
 if untrained := session.evaluation(exploration.run_id, 0):
     vocab_size = exploration.corpus.tokenizer.vocab_size
     check("c19-start", training_questions.what_even_guess(vocab_size, untrained.true_history_loss))
+furniture.next_page("tokens", "what is it trained on?")
 furniture.show_code(train, write_sentences)

@@ -1,9 +1,11 @@
-"""What stands under a picture: its numbers as a table and as CSV, and the picture itself to take away."""
+"""What stands under a picture: its numbers as a table and as CSV, the picture to take away, the code that computes it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -19,20 +21,22 @@ def numbers(
     table: Table | Callable[[], Table],
     *,
     key: str,
+    code: Sequence[Callable[..., Any] | type] = (),
     figure: Figure | Callable[[], Figure] | None = None,
 ) -> None:
-    """Offer the numbers of a picture; nothing is drawn or computed before somebody asks.
+    """Offer the numbers of a picture and the code behind them; nothing is drawn or computed before somebody asks.
 
     Args:
         table: the numbers, or who computes them: for a picture that goes on growing, those of the moment of asking. Any
             text is safe, on the page and in a spreadsheet.
         key: Streamlit key, unique in a run; also the name of the files.
+        code: the functions of the library that computed the numbers; their source is shown.
         figure: the altair figure that shows them, or who makes it, if there is one.
     """
 
     def offer() -> None:
         box = st.expander(
-            "As a table, and to download", key=f"{key} numbers", type="compact", on_change="rerun"
+            "As a table, to download, and the code", key=f"{key} numbers", type="compact", on_change="rerun"
         )
         if not box.open:
             return
@@ -48,6 +52,9 @@ def numbers(
                     for form, mime in MIME.items():
                         draw = partial(export, picture, form, session.appearance())
                         _button(f"picture as {form.upper()}", draw, f"{key}.{form}", mime)
+            st.caption("The code that computes this")
+            for function in code:
+                st.code(inspect.getsource(inspect.unwrap(function)), language="python")
 
     st.fragment(furniture.guarded(offer))()
 

@@ -31,6 +31,12 @@ def say(*sentences: str, key: str = "what_you_see") -> None:
         st.text(" ".join(sentences))
 
 
+def differently(concept: str, text: str) -> None:
+    """Say where the lecture puts a concept ("c8") in other words than this page, and why; plain Markdown of our own."""
+    with st.container(key=f"lecture-{concept}"):
+        st.caption(f"**Where the lecture says it differently.** {text}")
+
+
 def show_code(*functions: Callable[..., Any] | type) -> None:
     """Offer the source of the very functions that computed the page."""
     with st.expander("The code that computes this"):

@@ -16,6 +16,8 @@ from decoder.runs import open_store
 from decoder.training.evaluation import write_sentences
 from decoder.training.presets import preset
 
+STREAM = "/_stcore/stream"
+
 
 @contextmanager
 def held(workers):
@@ -29,13 +31,14 @@ def held(workers):
             os.kill(pid, signal.SIGCONT)
 
 
-def shake_hands(server, origin):
-    """Ask for the websocket that carries a visit; return the status of the answer."""
+def ask(server, path, *, host=None, origin=None):
+    """Ask for a page, or for the websocket that carries a visit; return the status of the answer."""
     place = urlsplit(server.url)
-    request = (
-        f"GET /_stcore/stream HTTP/1.1\r\nHost: {place.netloc}\r\nOrigin: {origin}\r\n"
-        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    upgrade = (
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+    request = f"GET {path} HTTP/1.1\r\nHost: {host or place.netloc}\r\nOrigin: {origin or server.url}\r\n" + (
+        f"Connection: Upgrade\r\n{upgrade}\r\n" if path == STREAM else "Connection: close\r\n\r\n"
     )
     with socket.create_connection((place.hostname, place.port), timeout=20) as connection:
         connection.sendall(request.encode())
@@ -106,9 +109,13 @@ def test_every_answer_carries_the_security_headers(server, address):
     assert policy["default-src"] == "'self'"
     assert policy["object-src"] == "'none'"
     assert policy["frame-ancestors"] == "'self'"
-    assert not re.search(r"https?:|\*", headers["Content-Security-Policy"])  # this host only
+    assert not re.search(r"https?:|wss?:|\*", headers["Content-Security-Policy"])  # this host only
 
 
-def test_a_page_of_another_host_cannot_open_the_websocket(server):
-    assert shake_hands(server, server.url) == 101
-    assert shake_hands(server, "http://evil.example") == 403
+@pytest.mark.parametrize(("path", "welcome"), [(STREAM, 101), ("/", 200), ("/_stcore/health", 200)])
+def test_pages_of_another_host_and_other_names_of_this_one_get_nothing(server, path, welcome):
+    assert ask(server, path) == welcome
+    assert ask(server, path, origin="http://evil.example") == 403
+    assert ask(server, path, origin="null") == 403
+    assert ask(server, path, host="evil.example") == 403
+    assert ask(server, path, host="evil.example", origin="http://evil.example") == 403

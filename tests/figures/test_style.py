@@ -147,7 +147,10 @@ def test_no_font_and_no_picture_comes_from_another_host():
 def test_the_server_settings_are_the_safe_ones():
     server = CONFIG["server"]
     assert server["address"] == "127.0.0.1"
+    assert server["allowedHosts"] == ["localhost", "127.0.0.1"]
     assert server["maxUploadSize"] == 1
+    assert server["disconnectedSessionTTL"] == 30
+    assert CONFIG["client"]["toolbarMode"] == "viewer"
     assert server["enableCORS"] is server["enableXsrfProtection"] is True
     assert server["enableStaticServing"] is server["enableAgentApi"] is False
     assert server["fileWatcherType"] == CONFIG["client"]["showErrorDetails"] == "none"

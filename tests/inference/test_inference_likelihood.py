@@ -77,7 +77,7 @@ def test_fewer_than_two_tokens_in_a_row_are_refused_with_their_number(model, tok
 
 def test_more_tokens_than_context_and_one_target_are_refused_with_both_numbers(model):
     assert len(log_probabilities(model, list(range(10)))) == 9
-    with pytest.raises(ValueError, match="10 tokens; this decoder sees 9"):
+    with pytest.raises(ValueError, match="11 tokens were given; this decoder sees 9 and predicts one more"):
         log_probabilities(model, list(range(11)))
 
 

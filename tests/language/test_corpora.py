@@ -276,17 +276,17 @@ def test_a_text_has_no_theory():
     [
         ("", "0 words: paste"),
         (" \n\x00", "0 words: paste"),
-        ("same same same", "3 tokens of only 1 kind: use a text with at least 2"),
+        ("same same same", "nothing but 3 times the same token: use a text with at least 2"),
         (
             "a few words only",
-            "training part of the text has 3 tokens and a context of 32 needs 33: paste a longer",
+            "has 4 tokens, 3 of them in its training part, and a context of 32 needs 33: paste a longer",
         ),
     ],
 )
 def test_useless_texts_are_refused_with_a_remedy(text, message):
     with pytest.raises(ValueError, match=message):
         corpus_from_text(text)
-    with pytest.raises(ValueError, match="has 4 tokens and a context of 9 needs 10"):
+    with pytest.raises(ValueError, match="has 5 tokens, 4 of them in its training part, and a context of 9 needs 10"):
         corpus_from_text("one two one two one", context_length=4 - 1).batch(2, _generator(), window=9)
 
 

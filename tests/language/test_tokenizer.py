@@ -87,6 +87,19 @@ def test_words_and_punctuation_are_separate_tokens_of_a_pasted_text():
     assert tokenizer.tokens == ("Don't", "stop", ",", "it’s", "fun", "!")
 
 
+def test_marks_and_joiners_stay_with_the_sign_they_belong_to():
+    tokenizer = WordTokenizer.from_text("नमस्ते दुनिया 👩‍👩‍👧 ❤️ e\u0301te\u0301")
+    assert {*tokenizer.tokens} == {"नमस्ते", "दुनिया", "👩‍👩‍👧", "❤️", "été"}
+
+
+@settings(max_examples=200)
+@given(st.one_of(st.text(max_size=60), st.text("aé\u0301नमस्ते 👩\u200d👧❤\ufe0f'’.\ud800\n", max_size=60)))
+def test_words_give_any_text_back_but_for_its_spaces(text):
+    tokenizer = WordTokenizer.from_text(text)
+    back = tokenizer.decode(tokenizer.encode(text))
+    assert "".join(back.split()) == "".join(clean(text).split())
+
+
 def test_unknown_words_are_named_with_the_closest_known_ones():
     tokenizer = load_corpus("ibm").tokenizer
     with pytest.raises(ValueError, match=r"'tought', 'ibm' are not among the 32 words .* mean taught, IBM\?"):

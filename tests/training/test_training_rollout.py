@@ -21,7 +21,7 @@ from decoder.training.rollout import continue_rows
 
 torch.set_num_threads(1)  # as in every training process: threads fight
 
-IBM, STORY, COUNT = (load_corpus(name) for name in ("ibm", "story", "count"))
+IBM, STORY, COUNT, REVERSE = (load_corpus(name) for name in ("ibm", "story", "count", "reverse"))
 
 
 def fresh(seed=0):
@@ -129,10 +129,13 @@ def test_mixing_with_truth_one_is_bit_identical_to_teacher_forcing(mix, seed):
     assert torch.equal(mixed.logits, forced.logits)
 
 
+@pytest.mark.parametrize("corpus", [STORY, COUNT, REVERSE], ids=lambda corpus: corpus.name)
 @pytest.mark.parametrize("seed", range(3))
-def test_scheduled_sampling_with_truth_zero_is_bit_identical_to_free_running(seed):
-    model, batch = decoder_for(STORY), STORY.batch(6, fresh(seed))
-    mixed, free = scheduled_sampling(model, batch, 0.0, fresh(seed)), free_running(model, batch)
+def test_scheduled_sampling_with_truth_zero_is_bit_identical_to_free_running_after_the_prompt(corpus, seed):
+    model, batch = decoder_for(corpus), corpus.batch(6, fresh(seed))
+    mixed = scheduled_sampling(model, batch, 0.0, fresh(seed))
+    free = free_running(model, batch, batch.prompt_lengths)
+    assert not torch.equal(free.inputs, batch.inputs)
     assert torch.equal(mixed.inputs, free.inputs)
     assert torch.equal(mixed.logits, free.logits)
 
