@@ -5,26 +5,42 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import psutil
 import sqlalchemy as sql
 from platformdirs import user_data_path
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from decoder.runs.tables import FORMAT, METADATA, SCHEMA_VERSION
 
 BUSY_SECONDS = 20.0
 NETWORK_FILE_SYSTEMS = {
-    "9p", "afs", "afpfs", "beegfs", "ceph", "cifs", "fuse.cephfs", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs",
-    "fuse.sshfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs3", "nfs4", "ocfs2", "panfs", "smb",
-    "smb2", "smb3", "smbfs", "webdav",
+    "9p", "afs", "afpfs", "beegfs", "ceph", "cifs", "coda", "davfs", "fhgfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre",
+    "macfuse", "ncpfs", "nfs", "nfs3", "nfs4", "ocfs2", "orangefs", "osxfuse", "panfs", "prl_fs", "pvfs2", "smb", "smb2",
+    "smb3", "smbfs", "vboxsf", "vmhgfs", "webdav", "wekafs",
 }  # fmt: skip
+LOCAL_FUSE = {
+    "fuse.bindfs", "fuse.encfs", "fuse.exfat", "fuse.ext2", "fuse.fuse-overlayfs", "fuse.gocryptfs", "fuse.mergerfs",
+    "fuse.ntfs", "fuse.ntfs-3g", "fuse.zfs",
+}  # fmt: skip
+"""Programs that give the files of this very machine; behind any other `fuse.` may be a network."""
+
+PATIENCE = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",  # seconds, as the next; a server that is gone says nothing
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": f"{1_000 * BUSY_SECONDS:.0f}",  # milliseconds
+    "client_encoding": "utf8",
+}
+"""How long to wait for PostgreSQL, unless the address says otherwise: half a minute at most, whatever is wrong."""
 
 
 class StoreError(ValueError):
@@ -42,12 +58,11 @@ class Database:
         self.url = url
         self._is_file = url.get_backend_name() == "sqlite"
         if self._is_file:
-            self._engine = sql.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+            # As many connections as are wanted: those that wait to write must leave one for who only looks.
+            self._engine = sql.create_engine(url, max_overflow=-1, connect_args={"timeout": BUSY_SECONDS})
             sql.event.listen(self._engine, "connect", _configure)
         else:
-            self._engine = sql.create_engine(
-                url, pool_pre_ping=True, connect_args={"connect_timeout": 10, "client_encoding": "utf8"}
-            )
+            self._engine = sql.create_engine(_patient(url), pool_pre_ping=True, pool_timeout=BUSY_SECONDS)
         try:
             with self._explained():
                 self._open()
@@ -66,6 +81,14 @@ class Database:
         if self._is_file:  # then they are on one machine
             return sql.literal(time.time())
         return sql.cast(sql.extract("epoch", sql.func.clock_timestamp()), sql.Float)
+
+    def within(self, moment: sql.ColumnElement[float], seconds: float) -> sql.ColumnElement[bool]:
+        """Whether a moment was in the last so many seconds; one that lies further ahead is long ago.
+
+        A clock that is set back leaves such moments behind.
+        """
+        now = self.now
+        return moment.between(now - seconds, now + seconds)
 
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
@@ -120,9 +143,9 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
-            reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no answer"
-            raise StoreError(f"the store {self.name} {_remedy(reason)}") from error
+        except (DBAPIError, DisconnectionError, NoConnectionError) as error:
+            words = str(error.orig if isinstance(error, DBAPIError) else error).strip() or "no answer"
+            raise StoreError(f"the store {self.name} {_remedy(words.splitlines()[0])}") from error
 
 
 def locate(text: str | None) -> sql.URL:
@@ -166,18 +189,40 @@ def locate(text: str | None) -> sql.URL:
 
 def refuse_network(path: Path) -> None:
     """Raise StoreError if the file would lie on a network: SQLite's log needs memory that all its users share."""
-    real = path.resolve()
-    mounts = [mount for mount in psutil.disk_partitions(all=True) if real.is_relative_to(mount.mountpoint)]
-    if not mounts:
-        return
-    # The longest mount point holds the file; of two on the same place, the later one hides the earlier.
-    kind = max(reversed(mounts), key=lambda mount: len(mount.mountpoint)).fstype.lower()
-    if kind in NETWORK_FILE_SYSTEMS:
+    kind = network_of(path.resolve(), psutil.disk_partitions(all=True))
+    if kind:
         raise StoreError(
             f"the store {path} lies on a network file system ({kind}), where SQLite can lose data: "
             "let DECODER_STORE name a file on a local disk, or a PostgreSQL database "
             "such as postgresql+psycopg://user@host/name"
         )
+
+
+def network_of(real: PurePath, mounts: Iterable[Any]) -> str:
+    """Return the kind of network file system that a path without links lies on; an empty text if on none.
+
+    Args:
+        real: where the file would be.
+        mounts: all there are on the machine, as psutil names them, the earlier first.
+    """
+    if real.drive.startswith("\\\\") and not real.drive.endswith(":"):
+        return "a Windows share"
+    over = [mount for mount in mounts if real.is_relative_to(mount.mountpoint)]
+    if not over:
+        return ""
+    # The longest mount point holds the file; of two on the same place, the later one hides the earlier.
+    mount = max(reversed(over), key=lambda mount: len(mount.mountpoint))
+    kind = str(mount.fstype).lower()
+    unknown = kind.startswith("fuse.") and kind not in LOCAL_FUSE
+    mapped = "remote" in mount.opts.split(",")  # so Windows says
+    return kind if unknown or mapped or kind in NETWORK_FILE_SYSTEMS else ""
+
+
+def _patient(url: sql.URL) -> sql.URL:
+    """Return the address with all that keeps a server that does not answer from being waited for, for ever."""
+    asked = {name: value for name, value in url.query.items() if name != "options"}
+    options = f"-cstatement_timeout={1_000 * BUSY_SECONDS:.0f} {url.query.get('options', '')}"
+    return url.update_query_dict(PATIENCE | asked | {"options": options.strip()})
 
 
 @cache  # every quantum needs a few, and to put one together takes longer than to carry it out
@@ -202,7 +247,7 @@ def _remedy(reason: str) -> str:
         )
     if "readonly" in known or "read-only" in known:
         return f"can only be read: make the file and its folder writable, or {_ELSEWHERE}"
-    if "locked" in known:
+    if "locked" in known or "statement timeout" in known or "queuepool" in known:
         return f"has been busy for {BUSY_SECONDS:.0f} seconds: try again, or see which program holds it"
     if "malformed" in known or "not a database" in known:
         return f"is damaged or no store at all ({reason}): move it away, or {_ELSEWHERE}"

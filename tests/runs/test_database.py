@@ -6,8 +6,9 @@ import sqlite3
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 
 import psutil
@@ -17,7 +18,7 @@ from undisturbed import assert_undisturbed, tiny
 
 from decoder.runs import database
 from decoder.runs.advance import Advancer, advance
-from decoder.runs.database import NETWORK_FILE_SYSTEMS, StoreError, refuse_network
+from decoder.runs.database import LOCAL_FUSE, NETWORK_FILE_SYSTEMS, StoreError, network_of, refuse_network
 from decoder.runs.store import open_store
 from decoder.runs.tables import FORMAT, METADATA, SCHEMA_VERSION
 
@@ -185,11 +186,13 @@ def test_so_is_a_store_in_a_folder_that_cannot_be_written(as_somebody_else):
 # -- a file system on which SQLite loses data
 
 
-def mounts(*pairs):
-    return lambda **_: [SimpleNamespace(mountpoint=point, fstype=kind) for point, kind in pairs]
+def mounts(*pairs, opts="rw"):
+    return lambda **_: [SimpleNamespace(mountpoint=point, fstype=kind, opts=opts) for point, kind in pairs]
 
 
-@pytest.mark.parametrize("kind", [*sorted(NETWORK_FILE_SYSTEMS), "NFS4", "CIFS"])
+@pytest.mark.parametrize(
+    "kind", [*sorted(NETWORK_FILE_SYSTEMS), "NFS4", "CIFS", "fuse.sshfs", "fuse.whatever-comes-next"]
+)
 def test_a_network_file_system_is_refused_and_postgresql_is_named(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(psutil, "disk_partitions", mounts(("/", "ext4"), (str(tmp_path), kind)))
     with pytest.raises(StoreError, match=rf"network file system \({kind.lower()}\).*postgresql\+psycopg://"):
@@ -222,6 +225,101 @@ def test_the_nearest_and_latest_mount_decides(tmp_path, monkeypatch, kinds, refu
     monkeypatch.setattr(psutil, "disk_partitions", mounts(*found))
     with pytest.raises(StoreError, match="network") if refused else contextlib.nullcontext():
         refuse_network(tmp_path / "runs.db")
+
+
+@pytest.mark.parametrize("kind", ["ext4", "apfs", "ntfs", "overlay", "fuseblk", *sorted(LOCAL_FUSE)])
+def test_a_local_file_system_is_none_whatever_program_gives_it(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(psutil, "disk_partitions", mounts(("/", "nfs4"), (str(tmp_path), kind)))
+    refuse_network(tmp_path / "runs.db")
+
+
+def test_on_windows_a_share_is_a_network_under_its_name_and_as_a_drive():
+    local = mounts(("C:\\", "NTFS"), opts="rw,fixed")() + mounts(("H:\\", "NTFS"), opts="rw,remote")()
+    kinds = {
+        r"C:\Users\ada\runs.db": "",
+        r"\\?\C:\Users\ada\runs.db": "",
+        r"H:\runs.db": "ntfs",
+        r"\\server\share\runs.db": "a Windows share",
+        r"\\?\UNC\server\share\runs.db": "a Windows share",
+    }
+    assert {path: network_of(PureWindowsPath(path), local) for path in kinds} == kinds
+
+
+# -- a store that is busy
+
+
+def test_while_another_program_holds_the_file_all_wait_to_write_and_nobody_to_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_SECONDS", 1.0)
+    store = open_store(f"sqlite:///{tmp_path}/runs.db")
+    run_id = store.request(tiny(), viewer="ada")
+    with ThreadPoolExecutor(20) as pool, contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writing = [pool.submit(store.watch, run_id, f"viewer {number}") for number in range(20)]
+        time.sleep(0.2)
+        began = time.perf_counter()
+        assert store.run(run_id).state == "waiting"
+        assert time.perf_counter() - began < 0.5
+        assert not any(writer.done() for writer in writing)
+        sentences = {str(writer.exception()) for writer in writing}
+    assert sentences == {
+        f"the store {tmp_path}/runs.db has been busy for 1 seconds: try again, or see which program holds it"
+    }
+    store.close()
+
+
+def test_a_row_that_somebody_locks_in_postgresql_is_waited_for_so_long_and_no_longer(postgresql, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.3)
+    store = open_store(postgresql)
+    holder = open_store(postgresql)
+    run_id = store.request(tiny(seed=99))
+    with holder.database.write() as connection:
+        connection.execute(sql.update(METADATA.tables["runs"]).values(pinned=True))
+        with pytest.raises(StoreError, match="has been busy for 0 seconds: try again"):
+            store.pin(run_id)
+    store.close()
+    holder.close()
+
+
+def test_a_postgresql_that_is_gone_without_a_word_is_noticed_within_half_a_minute(postgresql):
+    """The network's own patience is two hours; what an address says of it comes first."""
+    store = open_store(
+        sql.make_url(postgresql)
+        .update_query_dict({"keepalives_count": "2"})
+        .render_as_string(hide_password=False)
+    )
+    with store.database.read() as connection:
+        asked = connection.connection.dbapi_connection.info.get_parameters()
+        assert connection.scalar(sql.text("SHOW statement_timeout")) == "20s"
+        assert connection.scalar(sql.text("SHOW search_path")).startswith("test_"), (
+            "the address's own options"
+        )
+    store.close()
+    assert int(asked["tcp_user_timeout"]) <= 30_000
+    quiet = int(asked["keepalives_idle"]) + int(asked["keepalives_interval"]) * int(asked["keepalives_count"])
+    assert quiet == 10 + 5 * 2
+    assert int(asked["connect_timeout"]) == 10
+
+
+def test_when_every_connection_is_in_use_that_is_one_sentence(store, monkeypatch):
+    def refuse(*_arguments, **_words):
+        raise sql.exc.TimeoutError("QueuePool limit of size 5 overflow 10 reached, connection timed out")
+
+    monkeypatch.setattr(store.database._engine, "connect", refuse)
+    with pytest.raises(StoreError, match="has been busy for 20 seconds: try again") as refusal:
+        store.run(store.request(tiny()))
+    assert is_one_sentence(refusal)
+
+
+def test_a_moment_ahead_of_the_clock_is_long_ago(store):
+    """The clock was set back since: what was noted then must not hold for hours."""
+    with store.database.read() as connection:
+        ages = {
+            age: connection.scalar(sql.select(store.database.within(store.database.now - age, 60)))
+            for age in (-3_600, -1, 1, 59, 61)
+        }
+    assert {age: bool(recent) for age, recent in ages.items()} == {
+        -3_600: False, -1: True, 1: True, 59: True, 61: False,
+    }  # fmt: skip
 
 
 # -- what is no store of ours
