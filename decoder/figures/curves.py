@@ -1,8 +1,8 @@
 """Curves of a training, growing towards the thin dashed lines that say how far any training can get.
 
-Pure functions: numbers in, a chart out. Everything that changes while a decoder trains is data in four named tables,
-"curves", "heads", "theory" and "hover"; the rest of the chart stays the same and is made once, because altair takes longer
-for it than a page has that is redrawn twice a second for every one of a class.
+Pure functions: numbers in, a chart out. Everything that changes while a decoder trains is data in five named tables,
+"curves", "heads", "theory", "turns" and "hover"; the rest of the chart stays the same and is made once, because altair
+takes longer for it than a page has that is redrawn twice a second for every one of a class.
 """
 
 from __future__ import annotations
@@ -53,6 +53,13 @@ class TheoryLine(NamedTuple):
     formula: str
 
 
+class Turn(NamedTuple):
+    """Where a training was continued with other settings, and with which."""
+
+    step: float
+    settings: str
+
+
 class _Plot(NamedTuple):
     """What a kind of chart decides once."""
 
@@ -88,6 +95,7 @@ def loss_curves(
     x_title: str = "updates",
     y_title: str = "loss, nats per token",
     top: float | None = None,
+    turns: Sequence[Turn] = (),
     height: int = 240,
     appearance: style.Appearance = "light",
 ) -> GrowingChart:
@@ -101,6 +109,7 @@ def loss_curves(
         x_title: what is counted.
         y_title: what is measured, in which unit.
         top: upper end of the axis, ln V for instance; else the first values decide, which stay while a curve grows.
+        turns: where trainings were continued with other settings.
         height: pixels from the lower to the upper end of the plot; axis and titles come on top of it.
         appearance: "light" or "dark": the colours of words.
 
@@ -118,7 +127,7 @@ def loss_curves(
         height=height,
         appearance=appearance,
     )
-    return _chart(plot, curves, theory, description)
+    return _chart(plot, curves, theory, turns, description)
 
 
 def share_curves(
@@ -129,6 +138,7 @@ def share_curves(
     description: str,
     x_title: str = "updates",
     y_title: str = "valid sentences",
+    turns: Sequence[Turn] = (),
     height: int = 240,
     appearance: style.Appearance = "light",
 ) -> GrowingChart:
@@ -144,7 +154,7 @@ def share_curves(
         height=height,
         appearance=appearance,
     )
-    return _chart(plot, curves, theory, description)
+    return _chart(plot, curves, theory, turns, description)
 
 
 def _stable_top(curves: Sequence[Curve], theory: Sequence[TheoryLine]) -> float:
@@ -159,7 +169,11 @@ def _loss_words(loss: float) -> str:
 
 
 def _chart(
-    plot: _Plot, curves: Sequence[Curve], theory: Sequence[TheoryLine], description: str
+    plot: _Plot,
+    curves: Sequence[Curve],
+    theory: Sequence[TheoryLine],
+    turns: Sequence[Turn],
+    description: str,
 ) -> GrowingChart:
     if plot.planned_steps < 1:
         raise ValueError(f"planned_steps is {plot.planned_steps}: plan at least 1 update")
@@ -175,6 +189,7 @@ def _chart(
             "curves": [row for index, curve in enumerate(drawn) for row in _curve_rows(index, curve)],
             "heads": _head_rows(plot, drawn, names, feet),
             "theory": _theory_rows(plot, theory, formulas, feet),
+            "turns": [{"step": turn.step, "settings": turn.settings} for turn in turns],
             "hover": _hover_rows(plot, drawn),
         },
         description,
@@ -194,7 +209,13 @@ def _frame(
     x, y = _axes(plot, dict(margins), dict(feet))
     rules, texts = _theory_layers(x, y, plot.theme)
     chart = alt.LayerChart(
-        layer=[rules, *_curve_layers(lanes, x, y, plot), *texts, _hover_layer(lanes, x, plot)],
+        layer=[
+            rules,
+            *_curve_layers(lanes, x, y, plot),
+            *texts,
+            *_turn_layers(x, plot.theme),
+            _hover_layer(lanes, x, plot),
+        ],
         width="container",
         height=plot.height,
         autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
@@ -272,6 +293,18 @@ def _theory_layers(x: alt.X, y: alt.Y, theme: style.Theme) -> tuple[alt.Chart, t
         strokeJoin="round",
     )
     return rules, (halo.encode(x=end, y=y), _text(table, align="right", color=theme.text).encode(x=end, y=y))
+
+
+def _turn_layers(x: alt.X, theme: style.Theme) -> tuple[alt.Chart, alt.Chart]:
+    """A dotted line where a training went on with other settings, and these at its upper end."""
+    table = alt.Chart(alt.NamedData(name="turns"))
+    words = table.mark_text(
+        align="left", baseline="top", dx=_GAP, fontSize=FONT_SIZE, color=theme.muted, aria=False
+    )
+    return (
+        table.mark_rule(strokeDash=[2, 3], color=theme.muted, aria=False).encode(x=x),
+        words.encode(x=x, y=alt.value(0), text="settings:N"),
+    )
 
 
 def _hover_layer(curves: Sequence[_Lane], x: alt.X, plot: _Plot) -> alt.Chart:

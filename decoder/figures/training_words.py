@@ -4,8 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from decoder.config import TrainConfig
 from decoder.figures.target_words import counted, quoted
 from decoder.figures.words import number
+
+
+def changed_settings(before: TrainConfig, after: TrainConfig) -> list[str]:
+    """Name what a training goes on with, where that is not what it went with before; its mode apart."""
+    changed: list[tuple[object, object, str]] = [
+        (before.learning_rate, after.learning_rate, f"learning rate {after.learning_rate:g}"),
+        (before.batch_size, after.batch_size, f"{after.batch_size} sentences per update"),
+        (before.steps, after.steps, f"{after.steps:,} updates planned"),
+    ]
+    if after.mode == before.mode:
+        start = "the prompt" if after.start is None else counted(after.start, "true token")
+        changed += [
+            (before.start, after.start, f"own predictions after {start}"),
+            (before.pick, after.pick, "sampled picks" if after.pick == "sample" else "greedy picks"),
+            (before.schedule, after.schedule, f"truth falls {after.schedule.replace('_', ' ')}"),
+        ]
+    return [name for one, other, name in changed if one != other]
 
 
 def fed_sentence(name: str, fed: Sequence[int], truth: Sequence[int], given: int) -> str:

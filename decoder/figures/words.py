@@ -15,7 +15,13 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def run_state(
-    state: str, step: int, steps: int, *, wait: float | None = None, left: float | None = None
+    state: str,
+    step: int,
+    steps: int,
+    *,
+    wait: float | None = None,
+    left: float | None = None,
+    speed: float | None = None,
 ) -> str:
     """Say where a training stands.
 
@@ -25,6 +31,7 @@ def run_state(
         steps: updates planned.
         wait: seconds until its next point is to be expected; None: not known.
         left: seconds until its end is to be expected; None: not known.
+        speed: updates per second, as they were seen to come; None: not known.
     """
     where = f"step {step:,} of {steps:,}"
     match state:
@@ -41,10 +48,9 @@ def run_state(
             return f"failed after step {step:,}"
         case "paused":
             return f"paused: {where}"
-    if left is None or step == steps:
-        return f"training: {where}"
-    speed = max(round((steps - step) / max(left, 0.1)), 1)
-    return f"training: {where} · {speed:,} steps/s · {duration(left)} left"
+    pace = "" if speed is None else f" · {speed:,.0f} steps/s" if speed >= 9.95 else f" · {speed:.2g} steps/s"
+    rest = "" if left is None or step == steps else f" · {duration(left)} left"
+    return f"training: {where}{pace}{rest}"
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from decoder import Sampling, generate
+from decoder import Sampling, attend, generate
 from decoder.figures import words
 from decoder.figures.bars import OWN, SHAPED, candidate_bars
 from decoder.figures.matrices import token_labels
@@ -104,6 +104,7 @@ def show(number: int) -> None:
                 ],
             ),
             key="candidates",
+            code=(distribution, draw),
             figure=figure,
         )
     with right:
@@ -127,6 +128,7 @@ def show(number: int) -> None:
                 [[name, *weights] for name, weights in zip(names, row.values, strict=True)],
             ),
             key="step_attention",
+            code=(attend,),
         )
 
 
@@ -147,4 +149,4 @@ check(
 typed = len(steps[0].tokens)
 check("c7", questions.how_many_at_most(shape.context_length, typed if typed <= shape.context_length else 1))
 furniture.next_page("start", "back to the start, with another corpus")
-furniture.show_code(generate, distribution, draw)
+furniture.show_code(generate)

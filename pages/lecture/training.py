@@ -7,7 +7,7 @@ from functools import partial
 
 import streamlit as st
 
-from decoder import free_running, next_token_loss, scheduled_sampling, teacher_forced, train
+from decoder import evaluate, train
 from decoder.figures.style import NAMES
 from decoder.training.histories import compare_histories
 from decoder.training.reading import read
@@ -64,7 +64,7 @@ glossary.explain(
 )
 lanes.live_curves(both, key="lanes", shares=True, seconds=seconds)
 furniture.live(lambda: lanes.scores(both), running=furniture.any_running(both))
-aids.numbers(partial(lanes.score_table, both), key="scores")
+aids.numbers(partial(lanes.score_table, both), key="scores", code=(evaluate,))
 snapshots = [strip.require(snapshot) for snapshot in drawn]
 first_lane, decoder = both[0], snapshots[0]
 texts = first_lane.corpus.tokenizer.tokens
@@ -115,6 +115,4 @@ for lane, snapshot in zip(both, snapshots, strict=True):
     lanes.sentences(lane, snapshot, SENTENCES)
 
 furniture.next_page("generation", "let it write, token by token")
-furniture.show_code(
-    train, teacher_forced, free_running, scheduled_sampling, next_token_loss, compare_histories
-)
+furniture.show_code(train, compare_histories)

@@ -6,27 +6,38 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import streamlit as st
 
-from decoder import Corpus, Decoder
+from decoder import (
+    Corpus,
+    Decoder,
+    free_running,
+    next_token_loss,
+    scheduled_sampling,
+    teacher_forced,
+)
 from decoder.figures.bars import position_bars
-from decoder.figures.curves import Curve, TheoryLine, loss_curves, share_curves
+from decoder.figures.curves import Curve, TheoryLine, Turn, loss_curves, share_curves
 from decoder.figures.growing import GrowingChart
 from decoder.figures.tables import Table
 from decoder.figures.training_words import fed_sentence, position_sentence
 from decoder.figures.words import bound_formula, lane_sentence, listed, number, percent
 from decoder.language import Batch
 from decoder.runs import EvaluationRow
-from decoder.training.evaluation import SAMPLES, write_sentences
+from decoder.training.evaluation import SAMPLES, valid_share, write_sentences
+from decoder.training.evaluation import true_history_loss as loss_evaluation
 from decoder.training.histories import TwoHistories, compare_histories
+from decoder.training.loss import loss_by_position, token_losses
 from decoder.training.trainer import roll_out
 from pages.ui import aids, furniture, notation, session
 from pages.ui.session import Exploration, Snapshot
 from pages.ui.tokens import Chip, Strip, token_strips
 
 SHARED_SECONDS = 0.25
+Code = tuple[Callable[..., Any], ...]
+"""Functions of the library whose source is shown."""
 
 
 class Figure(Protocol):
@@ -51,9 +62,15 @@ def common_ground(lanes: Sequence[Exploration]) -> str:
             f"seeds {seeds}, {batches} sentences in a batch"
         )
     config = configs[0]
-    return name + (
-        f"in both lanes the same {config.decoder.n_parameters:,} initial weights and the same "
-        f"{min(lane.config.steps for lane in lanes)} batches of {config.batch_size} sentences · seed {config.seed}"
+    rates = listed([f"{lane.config.learning_rate:g}" for lane in lanes])
+    alike = len({config.learning_rate for config in configs}) == 1
+    return (
+        name
+        + ("" if alike else f"learning rates {rates} · ")
+        + (
+            f"in both lanes the same {config.decoder.n_parameters:,} initial weights and the same "
+            f"{min(lane.config.steps for lane in lanes)} batches of {config.batch_size} sentences · seed {config.seed}"
+        )
     )
 
 
@@ -62,16 +79,20 @@ def live_curves(
 ) -> None:
     """Draw the curves of these trainings; while one of them runs, they grow twice a second."""
     running = furniture.any_running(lanes)
-    pictures = [("losses", loss_figure, _loss_table, _about_losses(lanes[0].corpus))]
+    losses = (next_token_loss, loss_evaluation)
+    pictures: list[tuple[str, Figure, Any, str, Code]] = [
+        ("losses", loss_figure, _loss_table, _about_losses(lanes[0].corpus), losses)
+    ]
     if shares and lanes[0].corpus.has_grammar:
-        pictures.append(("shares", share_figure, _share_table, _ABOUT_SHARES))
-    for name, figure, table, about in pictures:
+        pictures.append(("shares", share_figure, _share_table, _ABOUT_SHARES, (valid_share,)))
+    for name, figure, table, about, code in pictures:
         _live_curve(
             partial(newest, figure, lanes, seconds=seconds)
             if running
             else partial(figure, lanes, seconds=seconds),
             partial(table, lanes, seconds=seconds),
             about,
+            code,
             f"{key}_{name}",
             running=running,
         )
@@ -80,7 +101,13 @@ def live_curves(
 
 
 def _live_curve(
-    figure: Callable[[], GrowingChart], table: Callable[[], Table], about: str, key: str, *, running: bool
+    figure: Callable[[], GrowingChart],
+    table: Callable[[], Table],
+    about: str,
+    code: Code,
+    key: str,
+    *,
+    running: bool,
 ) -> None:
     """Draw one picture, again and again; its numbers stand apart, so that who reads them is not disturbed."""
 
@@ -89,7 +116,7 @@ def _live_curve(
         st.caption(about)
 
     furniture.live(draw, running=running)
-    aids.numbers(table, key=key, figure=figure)
+    aids.numbers(table, key=key, code=code, figure=figure)
 
 
 class _History(NamedTuple):
@@ -104,7 +131,7 @@ class _History(NamedTuple):
 def _read(lanes: Sequence[Exploration], *, seconds: bool) -> list[_History]:
     histories = []
     for lane in lanes:
-        metrics = session.store().metrics(lane.run_id)
+        metrics = session.updates(lane.run_id)
         places = {0: 0.0} | {row.step: row.seconds if seconds else row.step for row in metrics}
         tests = {row.step: row for row in session.store().evaluations(lane.run_id) if row.step in places}
         histories.append(_History(lane, {row.step: row.loss for row in metrics}, tests, places))
@@ -142,6 +169,7 @@ def loss_figure(lanes: Sequence[Exploration], *, seconds: bool) -> GrowingChart:
         x_title=_x_title(seconds=seconds),
         y_title="loss, nats per token",
         top=math.ceil(math.log(corpus.tokenizer.vocab_size) + 0.3),  # a little above knowing nothing
+        turns=_turns(histories),
         description=f"Loss on {corpus.name}: {who}. Points: {rows_name(corpus)}, with the true history.",
         appearance=session.appearance(),
     )
@@ -177,6 +205,7 @@ def share_figure(lanes: Sequence[Exploration], *, seconds: bool) -> GrowingChart
         planned_steps=_end(histories, seconds=seconds),
         x_title=_x_title(seconds=seconds),
         y_title="valid sentences",
+        turns=_turns(histories),
         description=f"Share of valid sentences on {lanes[0].corpus.name}: {who}.",
         appearance=session.appearance(),
     )
@@ -236,6 +265,15 @@ def _stretches(
             )
         )
     return stretches
+
+
+def _turns(histories: Sequence[_History]) -> list[Turn]:
+    """Where the lanes were continued with other settings; two that part at one place are told there together."""
+    told: dict[float, list[str]] = {}
+    for history in histories:
+        for start, settings in history.lane.turns:
+            told.setdefault(history.places.get(start, 0.0), []).append(settings)
+    return [Turn(place, " / ".join(dict.fromkeys(settings))) for place, settings in told.items()]
 
 
 def _end(histories: Sequence[_History], *, seconds: bool) -> int:
@@ -387,6 +425,7 @@ def histories(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot], batch
     aids.numbers(
         Table("what is fed, and what should come", columns, [[at, *row] for at, row in enumerate(rows, 1)]),
         key=key,
+        code=(teacher_forced, free_running, scheduled_sampling),
     )
 
 
@@ -411,6 +450,9 @@ def position_losses(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot])
         for lane, snapshot in zip(lanes, snapshots, strict=True)
         if (row := session.evaluation(lane.run_id, snapshot.step))
     ]
+    for lane, snapshot in zip(lanes, snapshots, strict=True):
+        if lane not in [measured for measured, _ in tests]:
+            st.caption(f"{lane.name} has not been measured yet after {snapshot.step:,} updates.")
     held_out = corpus.held_out(lanes[0].config.decoder.context_length)
     ghosts = []
     if corpus.has_grammar and _sees_whole(lanes[0]):
@@ -449,6 +491,7 @@ def position_losses(lanes: Sequence[Exploration], snapshots: Sequence[Snapshot])
             [[at, *row] for at, row in enumerate(rows, 1)],
         ),
         key="position_losses",
+        code=(token_losses, loss_by_position),
         figure=figure,
     )
 

@@ -9,6 +9,8 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from threading import Lock
 from typing import Literal, NamedTuple, NoReturn, cast, get_args
 
 import streamlit as st
@@ -17,6 +19,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from decoder import CORPORA, Corpus, Decoder, TextSource, TrainConfig, open_corpus
 from decoder.config import MAX_TEXT_LENGTH, Level, Mode
 from decoder.figures.style import NAMES, Appearance, Meaning
+from decoder.figures.training_words import changed_settings
 from decoder.language import clean
 from decoder.runs import (
     EvaluationRow,
@@ -54,6 +57,7 @@ MAX_SEED = 9_999
 HEARTBEAT_SECONDS = 5.0
 FORECAST_SECONDS = 2.0
 NEAREST_SECONDS = 10.0
+SPEED_SECONDS = 5.0
 RUNNING = {"waiting", "training"}
 MOST_STRANGE_SHARE = 0.05  # of an upload's characters; above it is no text
 
@@ -96,11 +100,18 @@ class Exploration:
 
     @property
     def name(self) -> str:
-        """How it is trained, one mode after the other."""
-        names = [NAMES[lane_of(segment.config)] for segment in self.lineage]
-        return (
-            " → ".join(name for at, name in enumerate(names) if at == 0 or name != names[at - 1]) + self.mark
-        )
+        """How it is trained, and with what it was continued, one after the other."""
+        first, *_ = self.lineage
+        return " → ".join([NAMES[lane_of(first.config)], *(turn for _, turn in self.turns)]) + self.mark
+
+    @property
+    def turns(self) -> list[tuple[int, str]]:
+        """After which updates it was continued with other settings, and with which: the mode first, if it changed."""
+        turns = []
+        for before, after in pairwise(self.lineage):
+            modes = [NAMES[lane] for lane in (lane_of(after.config),) if lane != lane_of(before.config)]
+            turns.append((after.start, ", ".join([*modes, *changed_settings(before.config, after.config)])))
+        return turns
 
     @property
     def run(self) -> Run:
@@ -269,11 +280,20 @@ def explore(lane: Lane | None = None, *, slot: str = "run") -> Exploration:
         look([run_id])
     except ValueError as error:
         refuse(error)
-    if missing := st.session_state.pop(f"{slot} missing", None):
-        st.text(
-            f"⚠ The training {missing} of this link is not kept here. This one is made by the link's other settings."
-        )
+    _say_missing(slot, lane)
     return Exploration(config, run_id, corpus, slot)
+
+
+def _say_missing(slot: str, lane: Lane) -> None:
+    """Say that a link's training is not here, until another one is chosen: the page may be drawn anew at any moment."""
+    state = st.session_state
+    if missing := state.get(f"{slot} missing"):
+        if state.setdefault(f"{slot} missing with", _settings(lane)) == _settings(lane):
+            st.text(
+                f"⚠ The training {missing} of this link is not kept here. This one is made by the link's other settings."
+            )
+        else:
+            del state[f"{slot} missing"], state[f"{slot} missing with"]
 
 
 def show(slot: str, lane: Lane, run_id: str) -> None:
@@ -299,6 +319,24 @@ def look(run_ids: Sequence[str]) -> None:
         if now - looked.get(run_id, -HEARTBEAT_SECONDS) >= HEARTBEAT_SECONDS:
             store().watch(run_id, viewer())
             looked[run_id] = now
+
+
+def speed(run_id: str, step: int) -> float | None:
+    """Return how many updates per second have been seen to come; None before two looks that lie apart.
+
+    Args:
+        run_id: the run.
+        step: that it has now.
+    """
+    now = time.monotonic()
+    looks: list[tuple[float, int]] = st.session_state.setdefault("steps seen", {}).setdefault(run_id, [])
+    looks.append((now, step))
+    while (
+        now - looks[0][0] > SPEED_SECONDS or looks[0][1] > step
+    ):  # of long ago, or of a training that began anew
+        del looks[0]
+    seconds, steps = now - looks[0][0], step - looks[0][1]
+    return steps / seconds if steps and seconds > 1 else None
 
 
 @st.cache_resource(ttl=FORECAST_SECONDS, show_spinner=False)
@@ -375,8 +413,14 @@ def refuse(error: Exception) -> NoReturn:
 
 
 def newest(run_id: str, at: int | None = None) -> Snapshot | None:
-    """Return the decoder at the last snapshot at or before step `at`, or at all; None while there is none."""
+    """Return the decoder at the last snapshot at or before step `at`, or at the last that was measured.
+
+    None while there is no snapshot at all.
+    """
     steps = [step for step in store().snapshots(run_id) if at is None or step <= at]
+    if at is None:
+        measured = {row.step for row in store().evaluations(run_id)}
+        steps = [step for step in steps if step in measured] or steps
     return _snapshot(run_id, steps[-1]) if steps else None
 
 
@@ -392,9 +436,33 @@ def _snapshot(run_id: str, step: int) -> Snapshot:
 
 
 def evaluation(run_id: str, step: int | None = None) -> EvaluationRow | None:
-    """Return what was measured last at or before `step`, or at all; None while nothing has been measured."""
-    rows = [row for row in store().evaluations(run_id) if step is None or row.step <= step]
+    """Return what was measured after exactly so many updates, or last of all; None as long as nothing was."""
+    rows = [row for row in store().evaluations(run_id) if step is None or row.step == step]
     return rows[-1] if rows else None
+
+
+class Update(NamedTuple):
+    """What a curve needs of an update."""
+
+    step: int
+    loss: float
+    seconds: float
+
+
+def updates(run_id: str) -> list[Update]:
+    """Return all recorded updates; only those that came since somebody last asked are read from the store."""
+    known, lock = _known_updates(run_id)
+    with lock:
+        if known and known[-1].step > store().run(run_id).step:
+            known.clear()  # it was removed, and has begun anew
+        rows = store().metrics(run_id, after=known[-1].step if known else 0)
+        known += [Update(row.step, row.loss, row.seconds) for row in rows]
+        return [*known]
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _known_updates(run_id: str) -> tuple[list[Update], Lock]:  # noqa: ARG001  # its key
+    return [], Lock()
 
 
 def appearance() -> Appearance:

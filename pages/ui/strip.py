@@ -78,10 +78,10 @@ def follow(explorations: Sequence[Exploration]) -> list[Snapshot | None]:
         for exploration, run, place in zip(explorations, runs, _side_by_side(len(runs)), strict=True):
             with place:
                 _progress(exploration, run)
-        kept = [
-            [step for step in session.store().snapshots(run.id) if at is None or step <= at] for run in runs
-        ]
-        further = any(steps and steps[-1] >= step for steps, step in zip(kept, next_steps, strict=True))
+        now = [session.newest(run.id, at) for run in runs]
+        further = any(
+            snapshot and snapshot.step >= step for snapshot, step in zip(now, next_steps, strict=True)
+        )
         ended = all(run.state in ENDED for run in runs)
         # Somebody else, or a page of one's own, may have paused it or let it go on.
         turned = any(
@@ -144,9 +144,12 @@ def _go_on(run_id: str) -> None:
 def _fork_form(exploration: Exploration) -> None:
     """Ask for other settings from the playhead on, and show the run that goes on with them."""
     config, run, key = exploration.config, exploration.run, f"fork of {exploration.run_id}"
-    step = min(int(st.session_state.get(PLAYHEAD, config.steps)), run.step)
+    chosen = int(st.session_state.get(PLAYHEAD, config.steps))
+    step = min(chosen, run.step)
+    follows = chosen >= run.step and run.state not in ENDED
+    here = "where this one stands when you press" if follows else f"exactly here, after {step:,} updates"
     st.caption(
-        f"A new training goes on from exactly here, after {step:,} updates, with other settings. "
+        f"A new training goes on from {here}, with other settings. "
         "The old one stays as it is, for you and for everybody else."
     )
     with st.form(key, border=False):
@@ -157,43 +160,64 @@ def _fork_form(exploration: Exploration) -> None:
             format_func=NAMES.__getitem__,
             key=f"{key} mode",
         )
-        st.number_input("Learning rate", 1e-5, 1.0, config.learning_rate, format="%.5f", key=f"{key} rate")
+        rate = config.learning_rate
+        st.number_input(
+            "Learning rate",
+            min(1e-5, rate),
+            max(1.0, rate),
+            rate,
+            _tenth(rate),
+            format="%g",
+            key=f"{key} rate",
+        )
         st.number_input("Sentences per update", 1, MAX_BATCH_SIZE, config.batch_size, key=f"{key} batch")
         planned = min(config.steps if step < config.steps else 2 * config.steps, MAX_STEPS)
         st.number_input("Planned updates in all", 1, MAX_STEPS, planned, key=f"{key} steps")
         st.selectbox(
-            "Truth in scheduled sampling falls",
+            "In scheduled sampling the truth falls",
             get_args(Schedule),
             index=get_args(Schedule).index(config.schedule),
             format_func=lambda name: name.replace("_", " "),
             key=f"{key} schedule",
         )
         st.selectbox(
-            "Own predictions are picked",
+            "In free running predictions are picked",
             get_args(Pick),
             index=get_args(Pick).index(config.pick),
             key=f"{key} pick",
         )
         st.number_input(
-            "True tokens before own predictions",
+            "In free running true tokens come first",
             0,
-            config.decoder.context_length,
+            max(config.decoder.context_length, config.start or 0),
             config.start or 0,
             help="0: as many as the corpus gives as a prompt.",
             key=f"{key} start",
         )
         # Not a primary button: app.css cannot know in a popover whether the page is dark.
-        st.form_submit_button("Go on this way", on_click=_fork, args=(exploration, step), key=f"{key} go")
+        st.form_submit_button(
+            "Go on this way", on_click=_fork, args=(exploration, None if follows else step), key=f"{key} go"
+        )
     if refusal := st.session_state.pop(f"{key} refusal", None):
         st.text(f"⚠ {refusal}")
 
 
-def _fork(exploration: Exploration, step: int) -> None:
+def _tenth(rate: float) -> float:
+    """Return the tenth of a learning rate, to one digit: by so much a press changes it."""
+    return float(f"{rate / 10:.0e}")
+
+
+def _fork(exploration: Exploration, step: int | None) -> None:
     """Continue the training as the form says, and show that in its place.
 
     Called before the page is drawn: a page that is drawn again because its training ended loses no press.
+
+    Args:
+        exploration: the training.
+        step: after which of its updates; None: after the last one that is recorded now.
     """
     state, key = st.session_state, f"fork of {exploration.run_id}"
+    step = exploration.run.step if step is None else step
     lane: session.Lane = state[f"{key} mode"]
     try:
         fork = session.store().fork(
@@ -225,6 +249,7 @@ def _progress(exploration: Exploration, run: Run) -> None:
         run.config.steps,
         wait=expected.next_point if expected else None,
         left=expected.end if expected else None,
+        speed=session.speed(run.id, run.step) if run.state == "training" else None,
     )
     text = f"{exploration.name}: {state}"
     if run.state in {"finished", "failed"}:

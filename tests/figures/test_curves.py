@@ -114,6 +114,7 @@ def test_names_stand_right_of_the_axis_where_no_formula_goes():
     assert {layer["data"]["name"]: layer["mark"]["align"] for layer in text} == {
         "theory": "right",
         "heads": "left",
+        "turns": "left",
     }
 
 

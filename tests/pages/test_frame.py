@@ -1,14 +1,19 @@
 """The pages without a browser: every corpus in every lane, bad settings, refusals, the walk through steps."""
 
+import dataclasses
 import random
+import re
+import time
 
 import pytest
 from short_trainings import PAGES, STEPS, train, visit
+from sqlalchemy import delete
 
 from decoder import CORPORA, TextSource, open_corpus
-from decoder.figures.style import NAMES
+from decoder.figures.style import COLORS, NAMES
 from decoder.runs import Forecast, StoreError, advance, leases
 from decoder.runs.history import History
+from decoder.runs.tables import EVALUATIONS
 from decoder.training.presets import preset
 from pages.ui import lanes, session
 
@@ -164,7 +169,7 @@ def test_the_strip_says_in_words_where_a_training_stands(store, monkeypatch):
 
     lease = leased(store, run_id)
     leases.commit(store, lease, History(), "training")
-    assert strip(at.run()) == [f"teacher forcing: training: step 0 of {STEPS} · 1 steps/s · about 2 min left"]
+    assert strip(at.run()) == [f"teacher forcing: training: step 0 of {STEPS} · about 2 min left"]
 
     at.button(key="run pause").click().run()
     assert strip(at) == [f"teacher forcing: paused: step 0 of {STEPS} by you"]
@@ -176,6 +181,17 @@ def test_the_strip_says_in_words_where_a_training_stands(store, monkeypatch):
 
     train(store, preset("ibm"))
     assert strip(visit()) == [f"teacher forcing: finished: trained {STEPS} steps"]
+
+
+def test_the_speed_is_what_was_seen_to_come(store, monkeypatch):
+    monkeypatch.setattr(session, "forecasts", dict)
+    run_id = store.request(preset("ibm", seed=65))
+    advance(store, run_id, 0.0)
+    at = visit(seed="65")
+    assert strip(at) == [f"teacher forcing: training: step 1 of {STEPS}"]
+    at.session_state["steps seen"] = {run_id: [(time.monotonic() - 3.9, 0)]}
+    (said,) = strip(at.run())
+    assert re.fullmatch(rf"teacher forcing: training: step 1 of {STEPS} · 0\.2\d? steps/s", said)
 
 
 def test_who_has_to_wait_long_is_offered_the_nearest_finished_run(store, monkeypatch):
@@ -215,6 +231,87 @@ def test_a_fork_that_cannot_be_is_refused_and_what_was_typed_stays(store):
     ]
     assert at.number_input(key=f"{key} rate").value == 0.5
     assert at.query_params["run"] == run_id
+
+
+def test_a_continued_training_says_with_what_and_from_where(store, monkeypatch):
+    monkeypatch.setattr(session, "appearance", lambda: "light")
+    train(store, preset("ibm", seed=61))
+    parent = store.request(preset("ibm", seed=61))
+    slower = store.fork(parent, 1, learning_rate=1e-4)
+    while not advance(store, slower).done:
+        pass
+    free = store.fork(slower, 2, mode="free_running", batch_size=3)
+    while not advance(store, free).done:
+        pass
+    at = visit(run=free)
+    name = "teacher forcing → learning rate 0.0001 → free running, 3 sentences per update"
+    assert [caption.value for caption in at.caption if caption.value.startswith(name)] == [
+        f"{name}: finished: trained {STEPS} steps"
+    ]
+    lane = session.Exploration(store.run(free).config, free, open_corpus("ibm"))
+    tables = lanes.loss_figure([lane], seconds=False).tables
+    assert tables["turns"] == [
+        {"step": 1, "settings": "learning rate 0.0001"},
+        {"step": 2, "settings": "free running, 3 sentences per update"},
+    ]
+    live = [row for row in tables["curves"] if not row["measured"]]
+    # One curve: every stretch begins where the one before it ends, and the colour is that of its mode.
+    assert [[row["step"] for row in live if row["curve"] == index] for index in (0, 1, 2)] == [
+        [1.0], [1.0, 2.0], [2.0, 3.0]
+    ]  # fmt: skip
+    losses = {row.step: row.loss for row in store.metrics(free)}
+    assert all(row["value"] == losses[row["step"]] for row in live)
+    frame = lanes.loss_figure([lane], seconds=False).frame
+    colors = next(layer for layer in frame["layer"] if layer["mark"]["type"] == "line")["encoding"]["color"]
+    blue, orange = COLORS["teacher_forcing"], COLORS["free_running"]
+    assert colors["scale"]["range"] == [blue, blue, orange] * 2
+
+
+@pytest.mark.parametrize("rate", [1e-6, 2.0])
+def test_a_link_to_a_training_with_any_learning_rate_opens(store, rate):
+    config = dataclasses.replace(preset("ibm", seed=62), learning_rate=rate)
+    train(store, config)
+    at = visit(run=store.request(config))
+    assert not at.exception
+    assert at.number_input(key=f"fork of {store.request(config)} rate").value == rate
+
+
+def test_a_link_to_a_training_that_is_gone_says_so_until_another_is_chosen(store):
+    train(store, preset("ibm"), preset("ibm", seed=1))
+    at = visit(run="no-such-run")
+    for _ in range(3):  # a live page is drawn again and again
+        assert any("no-such-run of this link" in text for text in refusals(at.run()))
+    at.number_input(key="seed").set_value(1)
+    assert not refusals(at.run())
+
+
+def test_what_is_not_measured_at_a_step_is_not_told_from_another(store):
+    config = preset("ibm", seed=63)
+    train(store, config)
+    run_id = store.request(config)
+    with store.database.write() as connection:
+        connection.execute(delete(EVALUATIONS).where(EVALUATIONS.c.run_id == run_id, EVALUATIONS.c.step == 3))
+    assert store.snapshots(run_id)[-1] == STEPS == 3
+    train(store, preset("ibm", mode="free_running", seed=63))
+    at = visit("training", run_a=run_id)
+    assert any(text.value == "teacher forcing as shown from here on: untrained." for text in at.caption)
+    assert session.evaluation(run_id, 3) is None
+
+
+def test_curves_read_only_what_is_new(store, monkeypatch):
+    config = preset("ibm", seed=64)
+    run_id = store.request(config)
+    advance(store, run_id, 0.0)
+    assert [update.step for update in session.updates(run_id)] == [1]
+    asked = []
+    metrics = store.metrics
+    monkeypatch.setattr(
+        store, "metrics", lambda run_id, after=0: asked.append(after) or metrics(run_id, after)
+    )
+    train(store, config)
+    assert [update.step for update in session.updates(run_id)] == [1, 2, 3]
+    assert session.updates(run_id) == [(row.step, row.loss, row.seconds) for row in metrics(run_id)]
+    assert asked == [1, 3]
 
 
 def test_a_store_that_fails_is_one_sentence_on_every_page(store, monkeypatch):
