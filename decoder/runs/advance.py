@@ -80,8 +80,8 @@ class Advancer:
                 with suppress(StoreError):
                     leases.give_back(self.store, lease)
                 raise
-        run = self.store.run(run_id)
-        return Progress(run.step, done=run.state in {"finished", "failed"})
+        step, now = self.store.progress(run_id)
+        return Progress(step, done=now in {"finished", "failed"})
 
     def _train(self, lease: Lease, training: _Training | None, quantum_seconds: float) -> None:
         history = History()

@@ -173,7 +173,8 @@ def give_back(store: Store, lease: Lease) -> None:
 
 def bury_dead(store: Store) -> None:
     """Free the runs whose workers are dead or too late; fail a run that has cost three workers without progress."""
-    late = (RUNS.c.lease_until < store.database.now).label("late")
+    renewed = RUNS.c.lease_until - LEASE_SECONDS
+    late = sql.not_(store.database.within(renewed, LEASE_SECONDS)).label("late")
     leased = sql.select(RUNS.c.lease, RUNS.c.lease_until, RUNS.c.worker, late).where(
         RUNS.c.lease.is_not(None)
     )
@@ -195,14 +196,14 @@ def release(store: Store, pids: tuple[int, ...]) -> None:
 
 def pause_unwatched(store: Store) -> None:
     """Pause the runs that somebody once looked at, and nobody any more."""
-    unwatched = sql.and_(RUNS.c.state.in_(RUNNABLE), RUNS.c.viewed < store.database.now - WATCHED_SECONDS)
-    _let(store, unwatched, "paused")
+    watched = store.database.within(RUNS.c.viewed, WATCHED_SECONDS)
+    _let(store, sql.and_(RUNS.c.state.in_(RUNNABLE), ~watched), "paused")
 
 
 def rest(store: Store) -> None:
     """Say of the runs that had their last quantum a while ago that they wait."""
-    resting = RUNS.c.advanced < store.database.now - RESTING_SECONDS
-    _let(store, sql.and_(RUNS.c.state == "training", RUNS.c.lease.is_(None), resting), "waiting")
+    at_work = store.database.within(RUNS.c.advanced, RESTING_SECONDS)
+    _let(store, sql.and_(RUNS.c.state == "training", RUNS.c.lease.is_(None), ~at_work), "waiting")
 
 
 def _let(store: Store, which: sql.ColumnElement[bool], state: State) -> None:
@@ -264,4 +265,4 @@ def _bytes_of_run() -> sql.ColumnElement[int]:
         return sql.select(taken).where(column.table.c.run_id == RUNS.c.id).scalar_subquery()
 
     losses = total(METRICS.c.loss_per_position, METRICS_ROW_BYTES)
-    return total(SNAPSHOTS.c.file) + total(CHECKPOINTS.c.file) + losses
+    return sql.func.length(RUNS.c.config) + total(SNAPSHOTS.c.file) + total(CHECKPOINTS.c.file) + losses

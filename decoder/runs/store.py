@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -82,15 +82,16 @@ class Segment(NamedTuple):
 class Store:
     """Runs and their histories, shared by all threads, processes and machines that open the same database.
 
-    The row of a run is the truth about it: readers see a quantum whole or not at all. Every method that
-    takes a run's id raises ValueError if there is no such run, and StoreError, which is one too, if the
-    database cannot be used.
+    The row of a run is the truth about it: readers see a quantum whole or not at all. Whatever reads, forks or
+    watches a run raises ValueError if there is no such run, and every method StoreError, which is one too,
+    if the database cannot be used.
     """
 
     def __init__(self, url: sql.URL) -> None:
         self.quota_bytes = _quota()
         self.database = Database(url)
-        self.lineage = lru_cache(maxsize=1024)(self._read_lineage)  # what was asked for never changes
+        # What was asked for never changes; but each may hold a text of a megabyte.
+        self.lineage = lru_cache(maxsize=128)(self._read_lineage)
         self._select = lru_cache(maxsize=1024)(
             self._make_select
         )  # to put one together takes as long as to read it
@@ -176,40 +177,60 @@ class Store:
         return fork_id
 
     def watch(self, run_id: str, viewer: str) -> None:
-        """Note that a viewer looks at a run now; a run that was paused because nobody looked goes on."""
+        """Note that a viewer looks at a run now.
+
+        One that was paused because nobody looked goes on; so does one that another paused who is gone.
+        """
         mine = RUNS.c.id == run_id
         look = sql.update(RUNS).where(mine).values(viewed=self.database.now).returning(RUNS.c.viewed)
+        by_one_who_stays = sql.exists().where(
+            VIEWS.c.run_id == RUNS.c.id,
+            VIEWS.c.viewer == RUNS.c.paused_by,
+            self.database.within(VIEWS.c.seen, WATCHED_SECONDS),
+        )
+        forgotten = sql.or_(
+            RUNS.c.paused_by.is_(None), sql.and_(RUNS.c.paused_by != viewer, ~by_one_who_stays)
+        )
         with self.database.write() as connection:
             now = connection.scalar(look)
             if now is None:
                 raise _unknown(run_id)
-            resumed = sql.update(RUNS).where(mine, RUNS.c.state == "paused", RUNS.c.paused_by.is_(None))
-            connection.execute(resumed.values(state="waiting"))
+            resumed = sql.update(RUNS).where(mine, RUNS.c.state == "paused", forgotten)
+            connection.execute(resumed.values(state="waiting", paused_by=None))
             self.database.upsert(connection, VIEWS, [{"run_id": run_id, "viewer": viewer, "seen": now}])
 
     def watchers(self, run_id: str) -> frozenset[str]:
         """Return who looks at the run now."""
         recent = sql.select(VIEWS.c.viewer).where(
-            VIEWS.c.run_id == run_id, VIEWS.c.seen > self.database.now - LOOKING_SECONDS
+            VIEWS.c.run_id == run_id, self.database.within(VIEWS.c.seen, LOOKING_SECONDS)
         )
         with self.database.read() as connection:
             return frozenset(connection.scalars(recent))
 
     def pause(self, run_id: str, viewer: str) -> None:
-        """Let nobody train the run until `resume`.
+        """Let nobody train the run until `resume`, or until its pauser is gone and another looks.
 
         Raises:
             ValueError: if others look at it: a run that is shared goes on.
         """
-        others = self.watchers(run_id) - {viewer}
+        runnable = sql.and_(RUNS.c.id == run_id, RUNS.c.state.in_(("waiting", "training")))
+        by_others = sql.and_(
+            VIEWS.c.run_id == RUNS.c.id,
+            VIEWS.c.viewer != viewer,
+            self.database.within(VIEWS.c.seen, LOOKING_SECONDS),
+        )
+        stop = sql.update(RUNS).where(runnable, ~sql.exists().where(by_others))
+        with self.database.write() as connection:
+            # Else PostgreSQL would overlook a look that is noted at this moment.
+            connection.execute(sql.select(RUNS.c.id).where(RUNS.c.id == run_id).with_for_update())
+            if connection.execute(stop.values(state="paused", paused_by=viewer)).rowcount:
+                return
+            others = connection.scalar(sql.select(sql.func.count()).where(runnable, by_others))
         if others:
             raise ValueError(
-                f"{len(others)} other{'s look' if len(others) > 1 else ' looks'} at this training too, so it goes on: "
+                f"{others} other{'s look' if others > 1 else ' looks'} at this training too, so it goes on: "
                 "hold your own view at a step instead"
             )
-        stop = sql.update(RUNS).where(RUNS.c.id == run_id, RUNS.c.state.in_(("waiting", "training")))
-        with self.database.write() as connection:
-            connection.execute(stop.values(state="paused", paused_by=viewer))
 
     def resume(self, run_id: str) -> None:
         """Let a paused run go on."""
@@ -227,10 +248,7 @@ class Store:
     def run(self, run_id: str) -> Run:
         """Return the run as it stands now."""
         config = self.lineage(run_id)[-1].config
-        with self.database.read() as connection:
-            row = connection.execute(sql.select(RUNS).where(RUNS.c.id == run_id)).first()
-        if row is None:
-            raise _unknown(run_id)
+        row = self._row(run_id)
         return Run(
             run_id,
             row.state,
@@ -242,6 +260,11 @@ class Store:
             paused_by=row.paused_by,
             step_seconds=row.step_seconds,
         )
+
+    def progress(self, run_id: str) -> tuple[int, State]:
+        """Return how far the run is, and its state: also of one whose configuration this version cannot read."""
+        row = self._row(run_id)
+        return row.step, row.state
 
     def metrics(self, run_id: str, after: int = 0) -> list[MetricsRow]:
         """Return the updates with a step above `after`, in order; of a fork, its parent's come first."""
@@ -276,18 +299,26 @@ class Store:
         """Return the finished run on the same corpus whose settings differ least; None if there is none."""
         finished = sql.select(RUNS.c.id).where(RUNS.c.state == "finished").order_by(RUNS.c.advanced.desc())
         with self.database.read() as connection:
-            ids = connection.scalars(finished.limit(200)).all()
+            ids = connection.scalars(finished.limit(100)).all()
         wanted = _flat(config)
 
         def differences(segment: Segment) -> int:
             found = _flat(segment.config)
             return sum(found[name] != value for name, value in wanted.items())
 
-        last = [self.lineage(run_id)[-1] for run_id in ids]
-        nearest = min(
-            (one for one in last if one.config.corpus == config.corpus), key=differences, default=None
-        )
+        same_corpus = [one for one in self._readable(ids) if one.config.corpus == config.corpus]
+        nearest = min(same_corpus, key=differences, default=None)
         return None if nearest is None else self.run(nearest.run_id)
+
+    def _readable(self, ids: Iterable[str]) -> Iterator[Segment]:
+        """Return the last stretches of runs, but of those that are gone or of another version nothing."""
+        for run_id in ids:
+            try:
+                yield self.lineage(run_id)[-1]
+            except StoreError:
+                raise
+            except ValueError:
+                continue
 
     def _knows(self, run_id: str) -> bool:
         with self.database.read() as connection:
@@ -296,15 +327,16 @@ class Store:
     def _new_row(
         self, run_id: str, config: TrainConfig, parent: str | None = None, step: int = 0
     ) -> dict[str, Any]:
+        text = config.to_json()
         return {
             "id": run_id,
-            "config": config.to_json(),
+            "config": text,
             "parent": parent,
             "fork_step": step if parent else None,
             "state": "waiting",
             "step": step,
             "pinned": False,
-            "bytes": 0,
+            "bytes": len(text),
             "created": self.database.now,
             "quanta": 0,
             "advanced": self.database.now,
@@ -327,7 +359,9 @@ class Store:
                 kept = connection.execute(copied).first()
                 if kept is not None:
                     mine = sql.update(RUNS).where(RUNS.c.id == row["id"])
-                    connection.execute(mine.values(checkpoint_step=kept.step, bytes=kept.bytes))
+                    connection.execute(
+                        mine.values(checkpoint_step=kept.step, bytes=RUNS.c.bytes + kept.bytes)
+                    )
 
     def _read_lineage(self, run_id: str) -> tuple[Segment, ...]:
         """Return the stretches of a run's history, oldest first; the last one is its own."""
@@ -339,10 +373,21 @@ class Store:
         own = Segment(run_id, TrainConfig.from_json(row.config), row.fork_step or 0)
         return (*self.lineage(row.parent), own) if row.parent else (own,)
 
+    def _row(self, run_id: str) -> Any:
+        """Return what stands of the run in its row, but not what was asked for, which may be long."""
+        with self.database.read() as connection:
+            row = connection.execute(_STANDING, {"run_id": run_id}).first()
+        if row is None:
+            raise _unknown(run_id)
+        return row
+
     def _read(self, run_id: str, table: sql.Table, after: int = -1) -> list[Any]:
         """Return the rows of a run with a step above `after`: its own, and before its fork its ancestors'."""
         with self.database.read() as connection:
-            return list(connection.execute(self._select(run_id, table), {"after": after}))
+            rows = connection.execute(self._select(run_id, table), {"after": after}).all()
+        if not rows:
+            raise _unknown(run_id)
+        return [row for row in rows if row.step is not None]
 
     def _make_select(self, run_id: str, table: sql.Table) -> sql.Select[Any]:
         lineage = self.lineage(run_id)
@@ -354,7 +399,9 @@ class Store:
                 part = sql.and_(part, table.c.step > segment.start)
             parts.append(part if end is None else sql.and_(part, table.c.step <= end))
         columns = [SNAPSHOTS.c.step] if table is SNAPSHOTS else [*table.c]
-        return sql.select(*columns).where(sql.or_(*parts)).order_by(table.c.step)
+        # A run that has nothing to show is one empty row; one that was removed is none.
+        joined = sql.outerjoin(RUNS, table, sql.or_(*parts))
+        return sql.select(*columns).select_from(joined).where(RUNS.c.id == run_id).order_by(table.c.step)
 
     def _weights(self, run_id: str, step: int | None) -> tuple[TrainConfig, int, dict[str, Tensor]]:
         """Return weights, the step they are from, and the configuration that they were trained with then."""
@@ -380,7 +427,9 @@ class Store:
             SNAPSHOTS.c.run_id == segment.run_id, SNAPSHOTS.c.step == newest
         )
         with self.database.read() as connection:
-            file = connection.execute(kept).scalar_one()
+            file = connection.scalar(kept)
+        if file is None:  # removed at this moment
+            raise _unknown(run_id)
         return segment.config, newest, safetensors.torch.load(file)
 
     def _segment(self, run_id: str, step: int) -> Segment:
@@ -421,7 +470,7 @@ class Store:
             RUNS.c.pinned.is_(False),
             RUNS.c.lease.is_(None),
             RUNS.c.state.in_(("paused", "finished", "failed")),
-            looked < self.database.now - WATCHED_SECONDS,
+            ~self.database.within(looked, WATCHED_SECONDS),
             ~sql.exists().where(child.c.parent == RUNS.c.id),
         )
         with self.database.read() as connection:
@@ -440,6 +489,11 @@ class Store:
         self.lineage.cache_clear()
         self._select.cache_clear()
         return True
+
+
+_STANDING = sql.select(
+    RUNS.c.state, RUNS.c.step, RUNS.c.parent, RUNS.c.fork_step, RUNS.c.error, RUNS.c.paused_by, RUNS.c.step_seconds
+).where(RUNS.c.id == sql.bindparam("run_id"))  # fmt: skip
 
 
 def open_store(url: str | None = None) -> Store:

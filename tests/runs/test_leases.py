@@ -166,6 +166,20 @@ def test_a_machine_whose_clock_is_wrong_disturbs_nobody_who_shares_the_database(
     assert store.run(run_id).state == "training"
 
 
+def test_after_the_clock_was_set_back_a_lost_lease_is_taken_over_and_what_rests_is_said_to_wait(
+    store, monkeypatch, let_time_pass
+):
+    lost, resting = store.request(tiny()), store.request(tiny(seed=1))
+    advance(store, resting, 0.0)
+    monkeypatch.setattr(leases, "machine", lambda: "another-machine")
+    leases.take(store, lost)
+    monkeypatch.undo()
+    let_time_pass(store, -3_600)
+    assert advance(store, lost, 0.0) == (1, False)
+    leases.rest(store)
+    assert store.run(resting).state == "waiting"
+
+
 def test_two_containers_of_one_name_are_two_machines(monkeypatch):
     """Within each a process has the number 7; who asks for it in the other finds somebody else, or nobody."""
     monkeypatch.setattr(socket, "gethostname", lambda: "decoder")

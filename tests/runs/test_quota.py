@@ -4,6 +4,8 @@ import pytest
 import sqlalchemy as sql
 from undisturbed import assert_undisturbed, tiny
 
+from decoder.config import DecoderConfig, TextSource
+from decoder.language import open_corpus
 from decoder.runs import leases
 from decoder.runs.advance import Advancer
 from decoder.runs.database import StoreError
@@ -47,8 +49,41 @@ def test_what_a_run_takes_is_counted(store, finished):
         ]
         losses = connection.scalars(sql.select(tables["metrics"].c.loss_per_position)).all()
     assert len(losses) == store.run(run_id).step
-    assert size(store, run_id) == sum(files) + sum(METRICS_ROW_BYTES + len(row) for row in losses)
+    asked = len(store.run(run_id).config.to_json())
+    assert size(store, run_id) == asked + sum(files) + sum(METRICS_ROW_BYTES + len(row) for row in losses)
     assert store.evict() == size(store, run_id)
+
+
+def test_a_text_of_ones_own_counts_from_the_moment_that_it_is_asked_for(store, let_time_pass):
+    """Else thousands of long texts would fit into any quota."""
+    texts = [TextSource(f"{seed} long texts need room " * 2_000) for seed in range(3)]
+    corpora = [open_corpus(text, 9) for text in texts]
+    decoders = [DecoderConfig(corpus.tokenizer.vocab_size, 9, 1, 2, 8) for corpus in corpora]
+    ids = [
+        store.request(tiny(corpus=text, decoder=decoder), viewer="ada")
+        for text, decoder in zip(texts, decoders, strict=True)
+    ]
+    assert [size(store, run_id) for run_id in ids] == [
+        len(store.run(run_id).config.to_json()) for run_id in ids
+    ]
+    pause_unwatched_after(store, let_time_pass)
+    store.quota_bytes = 2.5 * len(texts[0].text)
+    store.evict()
+    assert len(held(store)) == 2
+
+
+def test_a_fork_counts_the_state_that_it_begins_with(store, finished):
+    fork = store.fork(finished(0), 2, mode="free_running", steps=9)
+    with store.database.read() as connection:
+        states = METADATA.tables["checkpoints"]
+        file = connection.scalar(sql.select(states.c.file).where(states.c.run_id == fork))
+    assert size(store, fork) == len(store.run(fork).config.to_json()) + len(file)
+
+
+def test_few_configurations_are_held_in_memory_because_each_may_be_a_long_text(store):
+    store.run(store.request(tiny()))
+    assert store.lineage.cache_info().currsize == 1
+    assert store.lineage.cache_info().maxsize <= 128
 
 
 def test_nothing_goes_while_there_is_room(store, finished, let_time_pass, dump):

@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sql
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,8 @@ from decoder.model.decoder import Decoder
 from decoder.runs import leases
 from decoder.runs.advance import advance
 from decoder.runs.history import Checkpoint, History
-from decoder.runs.store import open_store
+from decoder.runs.store import CODE_VERSION, UnknownRunError, open_store
+from decoder.runs.tables import RUNS, SCHEMA_VERSION
 from decoder.training.presets import preset
 from decoder.training.trainer import Trainer, train
 
@@ -119,6 +121,92 @@ def test_an_unknown_run_is_one_sentence(store):
     for question in (*questions, lambda run_id: advance(store, run_id)):
         with pytest.raises(ValueError, match="no run 'nobody'"):
             question("nobody")
+
+
+def test_a_run_that_another_process_removed_is_unknown_to_all_that_knew_it(store, let_time_pass):
+    run_id = store.request(tiny(steps=2), viewer="ada")
+    parent = store.request(tiny(steps=2, seed=1))
+    finish(store, run_id)
+    finish(store, parent)
+    fork = store.fork(parent, 1, viewer="ada", mode="free_running")
+    questions = (store.run, store.metrics, store.evaluations, store.snapshots, store.weights, store.model)
+    for question in questions:
+        for known in (run_id, fork):
+            question(known)
+    assert store.metrics(run_id, after=2) == [], "nothing new is not nothing"
+    other = open_store(store.url)
+    other.pause(fork, "ada")
+    let_time_pass(store, 100)
+    other.quota_bytes = 0
+    other._evict_one("")
+    other._evict_one(parent)
+    other._evict_one(parent)
+    for question in questions:
+        for gone in (run_id, fork):
+            with pytest.raises(UnknownRunError, match=f"no run '{gone}'"):
+                question(gone)
+    other.close()
+
+
+def test_a_run_that_is_removed_while_its_weights_are_read_is_unknown(store, monkeypatch):
+    run_id = store.request(tiny(steps=2))
+    finish(store, run_id)
+    monkeypatch.setattr(store, "snapshots", lambda _run_id: (0, 1))
+    with pytest.raises(UnknownRunError):
+        store.weights(run_id, 1)
+
+
+def of_another_version(store, run_id):
+    """Let a run's row say something that this version does not know."""
+    with store.database.write() as connection:
+        text = connection.scalar(sql.select(RUNS.c.config).where(RUNS.c.id == run_id))
+        strange = text.replace('"seed"', '"flavour":"vanilla","seed"')
+        connection.execute(sql.update(RUNS).where(RUNS.c.id == run_id).values(config=strange))
+    store.lineage.cache_clear()
+
+
+def test_a_run_that_this_version_cannot_read_is_failed_with_its_sentence(store):
+    run_id = store.request(tiny())
+    of_another_version(store, run_id)
+    assert advance(store, run_id, 0.0) == (0, True)
+    with store.database.read() as connection:
+        row = connection.execute(sql.select(RUNS.c.state, RUNS.c.error)).one()
+    assert row.state == "failed"
+    assert row.error.startswith("this is no training configuration of this version")
+    assert "flavour" in row.error
+
+
+def test_it_does_not_stand_in_the_way_of_those_that_can_be_read(store):
+    ids = [store.request(tiny(seed=seed, steps=2)) for seed in range(2)]
+    for run_id in ids:
+        finish(store, run_id)
+    of_another_version(store, ids[0])
+    assert store.nearest_finished(tiny(seed=0)).id == ids[1]
+
+
+def test_what_a_configuration_consists_of_belongs_to_the_versions_of_the_store():
+    """Whoever adds, renames or removes a field decides here what becomes of the runs that are stored."""
+    fields = {
+        kind.__name__: {field.name for field in dataclasses.fields(kind)}
+        for kind in (TrainConfig, DecoderConfig, TextSource)
+    }
+    assert (SCHEMA_VERSION, CODE_VERSION, fields) == (
+        2,
+        2,
+        {
+            "TrainConfig": {
+                "corpus", "decoder", "mode", "steps", "batch_size", "learning_rate", "seed", "start", "pick", "schedule",
+            },
+            "DecoderConfig": {
+                "vocab_size", "context_length", "n_layers", "n_heads", "d_model", "positions", "causal",
+            },
+            "TextSource": {"text", "level"},
+        },
+    ), (
+        "raise SCHEMA_VERSION (decoder/runs/tables.py) if stored configurations can no longer be read: the store "
+        "begins a new file; raise CODE_VERSION (decoder/runs/store.py) if an equal one trains to other bits; "
+        "then write here what holds now"
+    )  # fmt: skip
 
 
 def test_only_what_is_newer_is_read(store):

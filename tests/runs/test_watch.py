@@ -1,13 +1,16 @@
 """Who looks at a run, who may pause it, and what happens to one that nobody looks at any more."""
 
 import threading
+import time
 
 import pytest
+import sqlalchemy as sql
 from undisturbed import assert_undisturbed, tiny
 
 from decoder.runs import leases
 from decoder.runs.advance import Advancer, advance
 from decoder.runs.store import LOOKING_SECONDS, WATCHED_SECONDS, open_store
+from decoder.runs.tables import RUNS, VIEWS
 
 pytestmark = pytest.mark.usefixtures("quick_evaluations")
 
@@ -115,10 +118,76 @@ def test_a_private_run_is_paused_by_its_viewer_and_stays_so_under_her_eyes(store
 def test_looking_does_not_undo_a_pause_by_hand_and_anybody_may(store):
     run_id = store.request(tiny(), viewer="ada")
     store.pause(run_id, "ada")
-    store.watch(run_id, "bob")  # it may be Ada again, after a reload
+    store.watch(run_id, "bob")
     assert (store.run(run_id).state, store.run(run_id).paused_by) == ("paused", "ada")
     store.resume(run_id)
     assert (store.run(run_id).state, store.run(run_id).paused_by) == ("waiting", None)
+
+
+def test_what_somebody_paused_who_is_gone_goes_on_when_another_looks_and_not_when_she_does(
+    store, let_time_pass
+):
+    run_id = store.request(tiny(), viewer="ada")
+    store.pause(run_id, "ada")
+    let_time_pass(store, WATCHED_SECONDS + 1)
+    store.watch(run_id, "ada")
+    assert (store.run(run_id).state, store.run(run_id).paused_by) == ("paused", "ada"), "hers after lunch too"
+    let_time_pass(store, WATCHED_SECONDS - 1)
+    store.watch(run_id, "bob")
+    assert store.run(run_id).state == "paused", "she looked a minute ago"
+    let_time_pass(store, 2)
+    store.watch(run_id, "bob")
+    assert (store.run(run_id).state, store.run(run_id).paused_by) == ("waiting", None)
+
+
+def test_a_look_at_the_moment_of_a_pause_is_not_overlooked(store, monkeypatch):
+    """The look is being noted when the pause begins, and is there before the pause is."""
+    run_id = store.request(tiny(), viewer="ada")
+    noted, outcome = threading.Event(), []
+    upsert = store.database.upsert
+
+    def note_slowly(connection, table, rows):
+        noted.set()
+        time.sleep(0.2)
+        upsert(connection, table, rows)
+
+    monkeypatch.setattr(store.database, "upsert", note_slowly)
+    look = threading.Thread(target=store.watch, args=(run_id, "bob"))
+    look.start()
+    assert noted.wait(10)
+    try:
+        store.pause(run_id, "ada")
+    except ValueError as refusal:
+        outcome.append(str(refusal))
+    look.join()
+    assert [text[:34] for text in outcome] == ["1 other looks at this training too"]
+    assert store.run(run_id).state == "waiting"
+
+
+def test_what_has_ended_is_not_said_to_go_on(store):
+    run_id = store.request(tiny(steps=1), viewer="ada")
+    while not advance(store, run_id, 0.02).done:
+        pass
+    store.watch(run_id, "bob")
+    store.pause(run_id, "ada")
+    assert store.run(run_id).state == "finished"
+
+
+def test_after_the_clock_was_set_back_nobody_counts_as_looking_for_hours(store, let_time_pass):
+    run_id = store.request(tiny(), viewer="ada")
+    store.watch(run_id, "bob")
+    let_time_pass(store, -3_600)
+    assert store.watchers(run_id) == set()
+    leases.pause_unwatched(store)
+    assert store.run(run_id).state == "paused"
+    store.watch(run_id, "ada")
+    assert store.watchers(run_id) == {"ada"}
+    with store.database.read() as connection:
+        newest = max(connection.scalars(sql.select(VIEWS.c.seen).where(VIEWS.c.viewer == "ada")))
+        assert abs(connection.scalar(sql.select(RUNS.c.viewed)) - newest) < 1
+    assert store.run(run_id).state == "waiting"
+    store.pause(run_id, "ada")
+    assert store.run(run_id).state == "paused"
 
 
 def test_a_run_that_is_shared_cannot_be_paused(store, let_time_pass):
