@@ -12,6 +12,7 @@ from decoder.language import CORPORA, Batch, Corpus, corpus_from_text, load_corp
 from decoder.model.attention import Attention, attend, causal_mask
 from decoder.model.checkpoint import load, save
 from decoder.model.decoder import BlockTrace, Decoder, KeyValueCache, Trace
+from decoder.model.device import open_device
 from decoder.runs import Progress, Run, Store, StoreError, Workers, advance, open_store
 from decoder.training.evaluation import Evaluation, evaluate
 from decoder.training.loss import next_token_loss
@@ -30,7 +31,7 @@ __all__ = [
     "Store", "StoreError", "TextSource", "Trace", "TrainConfig", "TrainStep", "Trainer",
     "TrainingDivergedError", "Workers", "advance", "attend", "causal_mask", "corpus_from_text",
     "distribution", "evaluate", "free_running", "generate", "load", "load_corpus",
-    "log_probabilities", "next_token_loss", "open_corpus", "open_store",
+    "log_probabilities", "next_token_loss", "open_corpus", "open_device", "open_store",
     "parallel_scheduled_sampling", "perplexity", "save", "scheduled_sampling", "teacher_forced",
     "train",
 ]  # fmt: skip

@@ -221,7 +221,7 @@ class Decoder(nn.Module):
         else:
             additive = AdditiveMask.of(mask.to(self.device), self.dtype)
 
-        token_embeddings = self.token_table(tokens)  # (B, T, C)
+        token_embeddings = self.token_table(tokens.to(self.device))  # (B, T, C)
         position_embeddings = self.position_table[past:K]  # (T, C)
         x = token_embeddings + position_embeddings
         blocks = []

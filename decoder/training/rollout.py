@@ -104,7 +104,7 @@ def continue_rows(
         (B, N) ids.
     """
     with torch.inference_mode():
-        tokens = tokens.clone()
+        tokens, forced = tokens.to(model.device, copy=True), forced.to(model.device)
         context = model.config.context_length
         own_columns = (~forced[:, 1:]).any(dim=0).nonzero()
         first = int(own_columns[0]) + 1 if len(own_columns) else tokens.shape[1]

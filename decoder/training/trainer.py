@@ -16,6 +16,7 @@ from decoder.config import Mode, Schedule, TrainConfig
 from decoder.language import Batch, Corpus, open_corpus
 from decoder.model.checkpoint import load_weights
 from decoder.model.decoder import Decoder
+from decoder.model.device import open_device
 from decoder.seeds import generator_for
 from decoder.training.loss import loss_by_position, mean_loss, token_losses
 from decoder.training.optimizer import GRADIENT_NORM, learning_rate_at, make_optimizer
@@ -60,12 +61,13 @@ class Trainer:
 
     Args:
         config: what is trained, and how.
-        device: where.
+        device: where; see `open_device`. Another device rounds differently: bits are promised on one only.
         state: what the `state` of a training was, of this configuration or of one with the same decoder: the
             training goes on from there, bit by bit as if it had never stopped. None: from the beginning.
 
     Raises:
-        ValueError: if the decoder's vocabulary or context does not fit the corpus, or the state another decoder.
+        ValueError: if the decoder's vocabulary or context does not fit the corpus, or the state another decoder, or if
+            there is no such device here.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class Trainer:
         self.config = config
         self.corpus = open_corpus(config.corpus, config.decoder.context_length)
         check_fit(config, self.corpus)
-        self.model = Decoder(config.decoder, seed=config.seed).to(device)
+        self.model = Decoder(config.decoder, seed=config.seed).to(open_device(device))
         self.optimizer = make_optimizer(self.model, config)
         self.step = 0
         self.tokens_seen = 0
