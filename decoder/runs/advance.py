@@ -16,7 +16,7 @@ from decoder.model import checkpoint
 from decoder.model.decoder import Decoder
 from decoder.runs import leases
 from decoder.runs.database import StoreError
-from decoder.runs.history import Checkpoint, History
+from decoder.runs.history import Checkpoint, Costs, History, snapshot_steps
 from decoder.runs.leases import Lease
 from decoder.runs.schedule import QUANTUM_SECONDS
 from decoder.runs.store import State, Store
@@ -28,6 +28,9 @@ CHECKPOINT_SHARE = 0.025
 """Of the time spent training at most this much goes into checkpoints: they are as rare as they are dear."""
 
 CHECKPOINT_BYTES_PER_SECOND = 3e8  # a first guess, until one has been written
+NEWEST_SHARE = 0.1
+"""What the newest update counts in the average of what one costs."""
+
 SHORTER_AFTER_A_DEATH = 8
 """So much shorter is a quantum after a death: chance kills hit a short one rarely, a run that kills always."""
 
@@ -87,12 +90,13 @@ class Advancer:
         history = History()
         state: State = "training"
         error = None
+        began = time.perf_counter()
         try:
             # Held too long: others have carried the run on, or it was removed and has begun anew.
             stale = training is not None and not (lease.checkpoint_step or 0) <= training.step <= lease.step
             if training is None or stale or lease.deaths:
-                training = _Training(self.store, lease.run_id)
-            training.advance(quantum_seconds, history, update_first=lease.deaths > 0)
+                training = _Training(self.store, lease)
+            training.advance(quantum_seconds, history, carefully=lease.deaths > 0)
             state = "finished" if training.done else "training"
             # One that stands behind the stored state found it damaged, and must not find it again.
             behind = training.step < (lease.checkpoint_step or 0)
@@ -104,12 +108,12 @@ class Advancer:
             state, error = "failed", str(reason)
         except Exception as reason:  # noqa: BLE001  # whatever it is, it must not take the other runs along
             state, error = "failed", _explain(reason)
-        began = time.perf_counter()
-        step_seconds = training.step_seconds if training is not None else None
-        committed = leases.commit(self.store, lease, history, state, error=error, step_seconds=step_seconds)
+        ended = time.perf_counter()
+        costs = training.costs(ended - began) if training is not None else None
+        committed = leases.commit(self.store, lease, history, state, error=error, costs=costs)
         if committed and training is not None and state == "training":
             if history.checkpoint is not None:
-                training.checkpoint_seconds += time.perf_counter() - began
+                training.checkpoint_seconds += time.perf_counter() - ended
             self._held[lease.run_id] = training
             if len(self._held) > HELD_RUNS:
                 self._held.popitem(last=False)
@@ -122,17 +126,16 @@ class _Training:
     `owed`, for the next; and so does the first of a run, so that its first point is seen at once.
     """
 
-    def __init__(self, store: Store, run_id: str) -> None:
-        self._lineage = store.lineage(run_id)
+    def __init__(self, store: Store, lease: Lease) -> None:
+        self._lineage = store.lineage(lease.run_id)
         self._start = self._lineage[-1].start  # up to here the history is the parent's
         self._steps = self._lineage[-1].config.steps
         self._snapshot_steps = snapshot_steps(self._steps)
         self._owed: list[tuple[int, Decoder]] = []
-        self._trainer = self._resume(store, run_id)
+        self._trainer = self._resume(store, lease.run_id)
         self._checkpoint_at = self._trainer.seconds
         self.checkpoint_seconds = 12 * self._trainer.config.decoder.n_parameters / CHECKPOINT_BYTES_PER_SECOND
-        self._began_at = self._trainer.step
-        self._seconds = 0.0
+        self._step_seconds, self._evaluation_seconds, _ = lease.costs
 
     @property
     def step(self) -> int:
@@ -145,17 +148,15 @@ class _Training:
         return self._trained and not self._owed
 
     @property
-    def step_seconds(self) -> float | None:
-        """What one update costs, evaluations included; None before the first."""
-        made = self._trainer.step - self._began_at
-        return self._seconds / made if made else None
-
-    @property
     def checkpoint_due(self) -> bool:
         """Whether enough was trained since the last checkpoint to pay for another, or all is."""
         return self.done or (
             self._trainer.seconds - self._checkpoint_at > self.checkpoint_seconds / CHECKPOINT_SHARE
         )
+
+    def costs(self, turn_seconds: float) -> Costs:
+        """Return what this run takes, after a quantum that took so long."""
+        return Costs(self._step_seconds, self._evaluation_seconds, turn_seconds)
 
     def checkpoint(self) -> Checkpoint | None:
         """Return the state as it stands, and note what it costs; None if it is past all saving."""
@@ -168,29 +169,24 @@ class _Training:
         self.checkpoint_seconds = time.perf_counter() - began
         return kept
 
-    def advance(self, quantum_seconds: float, history: History, *, update_first: bool = False) -> None:
+    def advance(self, quantum_seconds: float, history: History, *, carefully: bool = False) -> None:
         """Add one quantum to the history: evaluations and updates in turns, until the time is over.
 
-        With `update_first` all that is owed waits for another quantum: the shortest piece of progress comes first.
+        `carefully`, after a death, an evaluation has a quantum to itself. So whatever killed the worker comes first
+        in one sooner or later, and is known by killing again; and what others did since is kept before.
         """
         began = time.perf_counter()
-        try:
-            if self._trained or not update_first:
-                self._evaluate_owed(history)
-            while not self._trained:
-                self._begin_segment(history)
-                update = self._trainer.advance()
-                if update.step > self._start:
-                    history.updates.append(update)
-                    if update.step in self._snapshot_steps:
-                        self._take_snapshot(history)
-                if time.perf_counter() - began >= quantum_seconds:
-                    break
-                if self._owed and (update_first or 0 in history.snapshots):
-                    break
-                self._evaluate_owed(history)
-        finally:
-            self._seconds += time.perf_counter() - began
+        self._evaluate_owed(history, most=1 if carefully else None)
+        if carefully and history.evaluations:
+            return
+        while not self._trained:
+            self._begin_segment(history)
+            self._update(history)
+            if time.perf_counter() - began >= quantum_seconds:
+                break
+            if self._owed and (carefully or 0 in history.snapshots):
+                break
+            self._evaluate_owed(history)
 
     @property
     def _trained(self) -> bool:
@@ -236,13 +232,26 @@ class _Training:
         if config != trainer.config:
             self._trainer = Trainer(config, state=trainer.state)
 
-    def _evaluate_owed(self, history: History) -> None:
-        for step, model in self._owed:
+    def _update(self, history: History) -> None:
+        before = self._trainer.seconds
+        update = self._trainer.advance()
+        # The first of all says more than any estimate did.
+        newest_share = max(NEWEST_SHARE, 1 / update.step)
+        self._step_seconds += newest_share * (update.seconds - before - self._step_seconds)
+        if update.step > self._start:
+            history.updates.append(update)
+            if update.step in self._snapshot_steps:
+                self._take_snapshot(history)
+
+    def _evaluate_owed(self, history: History, most: int | None = None) -> None:
+        for step, model in self._owed[:most]:
+            began = time.perf_counter()
             evaluation = evaluate(model, self._trainer.corpus)
+            self._evaluation_seconds = time.perf_counter() - began
             if not math.isfinite(evaluation.true_history_loss + evaluation.own_history_loss):
                 raise self._diverged(f"the held-out loss is no longer finite after step {step}")
             history.evaluations[step] = evaluation
-        self._owed.clear()
+        del self._owed[:most]
 
     def _take_snapshot(self, history: History) -> None:
         step, model = self._trainer.step, self._trainer.model
@@ -255,13 +264,6 @@ class _Training:
         return TrainingDivergedError(
             f"{what}: choose a learning rate below {self._trainer.config.learning_rate:g}"
         )
-
-
-def snapshot_steps(steps: int) -> frozenset[int]:
-    """Return the steps at which a decoder is kept and evaluated: dense at the start, at most 20, and the last."""
-    interval = 20 * math.ceil(steps / 300)
-    wanted = (0, 5, 10, 20, 40, *range(interval, steps, interval))
-    return frozenset({step for step in wanted if step < steps} | {steps})
 
 
 def _explain(error: Exception) -> str:

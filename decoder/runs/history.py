@@ -6,6 +6,7 @@ import hashlib
 import math
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -66,6 +67,20 @@ class Checkpoint(NamedTuple):
         return hashlib.blake2b(self.file, digest_size=16).digest()
 
 
+class Costs(NamedTuple):
+    """What a run takes of a worker's time, as measured lately, in seconds.
+
+    Attributes:
+        step_seconds: of one update.
+        evaluation_seconds: of one evaluation; 0 before the first.
+        turn_seconds: of the last quantum, with all that was done in it.
+    """
+
+    step_seconds: float
+    evaluation_seconds: float
+    turn_seconds: float
+
+
 @dataclass
 class History:
     """What one quantum adds to a run: its updates, by step the evaluations and snapshots, and where it stands."""
@@ -103,6 +118,14 @@ class History:
     def snapshot_rows(self) -> list[dict[str, Any]]:
         """Return the snapshots as rows of the table."""
         return [{"step": step, "file": file} for step, file in self.snapshots.items()]
+
+
+@lru_cache(maxsize=64)
+def snapshot_steps(steps: int) -> frozenset[int]:
+    """Return the steps at which a decoder is kept and evaluated: dense at the start, at most 20, and the last."""
+    interval = 20 * math.ceil(steps / 300)
+    wanted = (0, 5, 10, 20, 40, *range(interval, steps, interval))
+    return frozenset({step for step in wanted if step < steps} | {steps})
 
 
 def _pack(losses: Tensor) -> bytes:

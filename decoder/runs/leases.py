@@ -21,7 +21,7 @@ import psutil
 import sqlalchemy as sql
 
 from decoder.runs.database import StoreError
-from decoder.runs.history import Checkpoint, History
+from decoder.runs.history import Checkpoint, Costs, History
 from decoder.runs.store import WATCHED_SECONDS, State, Store
 from decoder.runs.tables import CHECKPOINTS, EVALUATIONS, METRICS, RUNS, SNAPSHOTS
 
@@ -45,6 +45,7 @@ class Lease(NamedTuple):
         step: the last one whose metrics are recorded.
         checkpoint_step: the step of the stored state; None: there is none yet.
         deaths: of workers that had the run, since it last made progress.
+        costs: what the run took so far.
     """
 
     run_id: str
@@ -52,6 +53,7 @@ class Lease(NamedTuple):
     step: int
     checkpoint_step: int | None
     deaths: int
+    costs: Costs
 
 
 @cache
@@ -73,15 +75,19 @@ def take(store: Store, run_id: str) -> Lease | None:
     """Take the lease of a run; None if another worker has it, or nothing is left to train."""
     token = uuid.uuid4().hex
     until = store.database.now + LEASE_SECONDS
+    known = (RUNS.c.step, RUNS.c.checkpoint_step, RUNS.c.deaths)
+    costs = [RUNS.c[name] for name in Costs._fields]
     take_free = (
         sql.update(RUNS)
         .where(RUNS.c.id == run_id, RUNS.c.state.in_(RUNNABLE), RUNS.c.lease.is_(None))
         .values(lease=token, lease_until=until, worker=worker_name(), state="training")
-        .returning(RUNS.c.step, RUNS.c.checkpoint_step, RUNS.c.deaths)
+        .returning(*known, *costs)
     )
     with store.database.write() as connection:
         row = connection.execute(take_free).first()
-    return None if row is None else Lease(run_id, token, row.step, row.checkpoint_step, row.deaths)
+    if row is None:
+        return None
+    return Lease(run_id, token, row.step, row.checkpoint_step, row.deaths, Costs(*row[len(known) :]))
 
 
 @contextmanager
@@ -112,7 +118,7 @@ def commit(
     state: State,
     *,
     error: str | None = None,
-    step_seconds: float | None = None,
+    costs: Costs | None = None,
 ) -> bool:
     """Add a quantum to its run and give the lease back, all in one transaction; a replayed row replaces itself.
 
@@ -135,8 +141,8 @@ def commit(
     if history.checkpoint is not None:
         values["checkpoint_step"] = history.checkpoint.step
         values["deaths"] = 0
-    if step_seconds is not None:
-        values["step_seconds"] = step_seconds
+    if costs is not None:
+        values |= costs._asdict()
     tables = {
         METRICS: history.metrics_rows(),
         EVALUATIONS: history.evaluation_rows(),

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
+from decoder.runs.history import snapshot_steps
 from decoder.runs.leases import RUNNABLE, worker_name
-from decoder.runs.store import LOOKING_SECONDS, WATCHED_SECONDS, Store
+from decoder.runs.store import WATCHED_SECONDS, Store
 from decoder.runs.tables import RUNS, VIEWS
 
 QUANTUM_SECONDS = 0.25
@@ -29,6 +30,9 @@ HAND_OVER_SECONDS = 0.1
 """A worker leaves a run this long to the one that trained it last and holds its state."""
 
 FORECAST_QUANTA = 400
+MOST_PLAYED = 100
+"""Runs whose future is played turn by turn: that costs a tenth of a second, and grows with their square."""
+
 NOBODY = ""
 
 
@@ -37,23 +41,27 @@ class Candidate(NamedTuple):
 
     Attributes:
         run_id: the run.
-        viewers: who has looked at it lately, and whether they still do; {"": True} for one that nobody has ever looked at.
+        viewers: who has looked at it lately, and when, any clock; {"": 0.0} for one that nobody has ever looked at.
         remaining_seconds: of training, until its end.
         quanta: that it has had.
-        advanced: when it had the last one, any clock.
-        created: when it was asked for, the same clock.
+        advanced: when the last one ended, by the clock of `choose`.
+        created: when it was asked for, any clock.
         free: whether it may be taken now; else a worker has it.
         worker: who has it, or had it last.
+        turn_seconds: that its last quantum took.
+        step_seconds: that an update takes: no quantum is shorter.
     """
 
     run_id: str
-    viewers: Mapping[str, bool]
+    viewers: Mapping[str, float]
     remaining_seconds: float
     quanta: int
     advanced: float
     created: float
     free: bool = True
     worker: str | None = None
+    turn_seconds: float = 0.0
+    step_seconds: float = 0.0
 
 
 class Forecast(NamedTuple):
@@ -63,11 +71,12 @@ class Forecast(NamedTuple):
     end: float
 
 
-def choose(candidates: Sequence[Candidate], turn: int) -> Candidate | None:
+def choose(candidates: Sequence[Candidate], turn: int, now: float = 0.0) -> Candidate | None:
     """Return whose quantum comes next; None if nothing may be taken.
 
     1. A run that has had none yet, the oldest first.
-    2. Every fourth turn the run that has waited longest, so that nothing starves.
+    2. Every fourth turn the run that has waited longest, so that nothing starves. One whose last quantum took
+       as long as ten waits ten times as long, so that seconds are shared and not turns.
     3. Else the run with the highest watchers / remaining seconds. A viewer counts as a whole for one run and
        as a part of her for each of several: nobody gets more by asking for more.
 
@@ -76,6 +85,7 @@ def choose(candidates: Sequence[Candidate], turn: int) -> Candidate | None:
     Args:
         candidates: all runs that are not at their end, also those that workers have now.
         turn: a counter.
+        now: the time by the clock of `Candidate.advanced`.
     """
     load = shares(candidates)
     free = [run for run in candidates if run.free]
@@ -86,25 +96,31 @@ def choose(candidates: Sequence[Candidate], turn: int) -> Candidate | None:
     if new:
         return min(new, key=lambda run: (run.created, run.run_id))
     if turn % ROUND_ROBIN_EVERY == ROUND_ROBIN_EVERY - 1:
-        return min(free, key=lambda run: (run.advanced, run.run_id))
-    return max(free, key=lambda run: (load.get(run.run_id, 1) / max(run.remaining_seconds, 1e-3), run.run_id))
+        return max(
+            free, key=lambda run: ((now - run.advanced) / max(run.turn_seconds, QUANTUM_SECONDS), run.run_id)
+        )
+    return max(free, key=lambda run: (_worth(run, load), run.run_id))
 
 
 def shares(candidates: Iterable[Candidate]) -> dict[str, float]:
     """Return the runs that may share the workers now, with the number of viewers that each is for.
 
-    Of a viewer's runs only `MOST_ACTIVE` are active: those that are looked at now, then those asked for first.
+    Of a viewer's runs only `MOST_ACTIVE` are active: those that she looked at last, of equals those asked for first.
     """
-    per_viewer: dict[str, list[tuple[bool, Candidate]]] = {}
+    per_viewer: dict[str, list[tuple[float, Candidate]]] = {}
     for run in sorted(candidates, key=lambda run: (run.created, run.run_id)):
-        for viewer, looks in run.viewers.items():
-            per_viewer.setdefault(viewer, []).append((not looks, run))
+        for viewer, seen in run.viewers.items():
+            per_viewer.setdefault(viewer, []).append((-seen, run))
     load: Counter[str] = Counter()
     for runs in per_viewer.values():
         active = [run for _, run in sorted(runs, key=itemgetter(0))[:MOST_ACTIVE]]
         for run in active:
             load[run.run_id] += 1 / len(active)  # type: ignore[assignment]  # a Counter may hold fractions
     return dict(load)
+
+
+def _worth(run: Candidate, load: Mapping[str, float]) -> float:
+    return load.get(run.run_id, 1) / max(run.remaining_seconds, 1e-3)
 
 
 def play(
@@ -117,9 +133,10 @@ def play(
     at_work: list[tuple[float, str, float]] = []  # when a quantum ends, of which run, and how much of it
     now, turn = 0.0, 0
     while runs:
-        while len(at_work) < max(workers, 1) and (run := choose([*runs.values()], turn)):
+        while len(at_work) < max(workers, 1) and (run := choose([*runs.values()], turn, now)):
             turn += 1
-            seconds = min(quantum if run.quanta else FIRST_QUANTUM_SECONDS, run.remaining_seconds)
+            wanted = quantum if run.quanta else FIRST_QUANTUM_SECONDS
+            seconds = min(max(wanted, run.step_seconds), run.remaining_seconds)
             runs[run.run_id] = run._replace(free=False)
             heapq.heappush(at_work, (now + seconds, run.run_id, seconds))
         now, run_id, seconds = heapq.heappop(at_work)
@@ -131,40 +148,74 @@ def play(
             del runs[run_id]
         else:
             runs[run_id] = run._replace(
-                remaining_seconds=left, quanta=run.quanta + 1, advanced=now, free=True
+                remaining_seconds=left, quanta=run.quanta + 1, advanced=now, free=True, turn_seconds=seconds
             )
     return {run_id: Forecast(points[run_id], end) for run_id, end in ends.items()}
 
 
+def guess(candidates: Sequence[Candidate], workers: int) -> dict[str, Forecast]:
+    """Return roughly what `play` would, for any crowd: the most wanted runs end first, one after the other.
+
+    Meanwhile those that are new get their first points, and all that are active have turns in rounds.
+    """
+    load = shares(candidates)
+    new = [run for run in candidates if not run.quanta]
+    first_points = sum(max(FIRST_QUANTUM_SECONDS, run.step_seconds) for run in new) / workers
+    turns = sum(max(QUANTUM_SECONDS, run.step_seconds) for run in candidates if run.run_id in load)
+    a_round = first_points + ROUND_ROBIN_EVERY * turns / workers
+    everything = sum(run.remaining_seconds for run in candidates)
+    found = {}
+    before = end = 0.0
+    for run in sorted(candidates, key=lambda run: (run.run_id not in load, -_worth(run, load), run.run_id)):
+        before += run.remaining_seconds
+        # Of four turns three are for it; but when all is done, it is.
+        begin, end = end, min(before * ROUND_ROBIN_EVERY / (ROUND_ROBIN_EVERY - 1), everything) / workers
+        wait = a_round if run.quanta else first_points
+        point = min(wait, end) if run.run_id in load else begin + QUANTUM_SECONDS
+        own = max(end, run.remaining_seconds)  # of the workers only one can train it
+        found[run.run_id] = Forecast(min(point, own), own)
+    return found
+
+
 def candidates(store: Store) -> list[Candidate]:
-    """Return the runs that are not at their end, as this worker sees them."""
+    """Return the runs that are not at their end, as this worker sees them, at the time 0."""
     now, me = store.database.now, worker_name()
     columns = (
-        RUNS.c.id, RUNS.c.quanta, RUNS.c.step, RUNS.c.steps, RUNS.c.step_seconds, RUNS.c.created, RUNS.c.advanced,
-        RUNS.c.worker, RUNS.c.lease, RUNS.c.fork_step, RUNS.c.checkpoint_step,
-        (RUNS.c.advanced < now - HAND_OVER_SECONDS).label("left"),
+        RUNS.c.id, RUNS.c.quanta, RUNS.c.step, RUNS.c.steps, RUNS.c.step_seconds, RUNS.c.evaluation_seconds,
+        RUNS.c.turn_seconds, RUNS.c.created, RUNS.c.worker, RUNS.c.lease, RUNS.c.fork_step, RUNS.c.checkpoint_step,
+        (now - RUNS.c.advanced).label("since"),
     )  # fmt: skip
-    looks_now = (VIEWS.c.seen > now - LOOKING_SECONDS).label("looks_now")
-    looks = sql.select(VIEWS.c.run_id, VIEWS.c.viewer, looks_now).where(VIEWS.c.seen > now - WATCHED_SECONDS)
+    recent = store.database.within(VIEWS.c.seen, WATCHED_SECONDS)
     with store.database.read() as connection:
         rows = connection.execute(sql.select(*columns).where(RUNS.c.state.in_(RUNNABLE))).all()
-        seen = connection.execute(looks).all() if rows else []
-    viewers: dict[str, dict[str, bool]] = {}
-    for run_id, viewer, still in seen:
-        viewers.setdefault(run_id, {})[viewer] = bool(still)
-    return [
-        Candidate(
-            row.id,
-            viewers.get(row.id, {NOBODY: True}),
-            max(row.steps - _trained(row), 1) * row.step_seconds,
-            row.quanta,
-            row.advanced,
-            row.created,
-            free=row.lease is None and bool(not row.quanta or row.worker == me or row.left),
-            worker=row.worker,
-        )
-        for row in rows
-    ]
+        seen = connection.execute(sql.select(VIEWS).where(recent)).all() if rows else []
+    viewers: dict[str, dict[str, float]] = {}
+    for look in seen:
+        viewers.setdefault(look.run_id, {})[look.viewer] = look.seen
+    return [_candidate(row, viewers.get(row.id, {NOBODY: 0.0}), me) for row in rows]
+
+
+def _candidate(row: Any, viewers: Mapping[str, float], me: str) -> Candidate:
+    waited = abs(row.since)  # less than nothing: the clock was set back, and how long it is ago nobody knows
+    return Candidate(
+        row.id,
+        viewers,
+        _remaining_seconds(row),
+        row.quanta,
+        -waited,
+        row.created,
+        free=row.lease is None and bool(not row.quanta or row.worker == me or waited > HAND_OVER_SECONDS),
+        worker=row.worker,
+        turn_seconds=row.turn_seconds,
+        step_seconds=row.step_seconds,
+    )
+
+
+def _remaining_seconds(row: Any) -> float:
+    trained = _trained(row)
+    evaluations = sum(step >= trained for step in snapshot_steps(row.steps))
+    seconds = (row.steps - trained) * row.step_seconds + evaluations * row.evaluation_seconds
+    return float(max(seconds, row.step_seconds))  # one that is at its end has to be said so
 
 
 def _trained(row: Any) -> int:
@@ -189,5 +240,9 @@ def forecast(store: Store, workers: int) -> dict[str, Forecast]:
     """
     found = candidates(store)
     workers = max(workers, len({run.worker for run in found if not run.free}))
+    if not workers:
+        return {}
+    if len(found) > MOST_PLAYED:
+        return guess(found, workers)
     total = sum(run.remaining_seconds for run in found)
-    return play(found, workers, quantum=max(QUANTUM_SECONDS, total / FORECAST_QUANTA)) if workers else {}
+    return play(found, workers, quantum=max(QUANTUM_SECONDS, total / FORECAST_QUANTA))

@@ -341,6 +341,8 @@ class Store:
             "quanta": 0,
             "advanced": self.database.now,
             "step_seconds": config.estimated_step_seconds,
+            "evaluation_seconds": 0.0,
+            "turn_seconds": 0.0,
             "steps": config.steps,
             "deaths": 0,
         }

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-SCHEMA_VERSION = 2  # raise it when a table changes
+SCHEMA_VERSION = 3  # raise it when a table changes
 
 METADATA = sql.MetaData()
 
@@ -31,7 +31,9 @@ RUNS = sql.Table(
     # For the scheduler:
     sql.Column("quanta", sql.Integer, nullable=False),
     sql.Column("advanced", sql.Float, nullable=False),  # when the last quantum ended
-    sql.Column("step_seconds", sql.Float, nullable=False),  # estimated, later measured
+    sql.Column("step_seconds", sql.Float, nullable=False),  # of one update, estimated, later measured
+    sql.Column("evaluation_seconds", sql.Float, nullable=False),  # of one evaluation; 0 before the first
+    sql.Column("turn_seconds", sql.Float, nullable=False),  # that the last quantum really took
     sql.Column("steps", sql.Integer, nullable=False),
     # The lease: who may commit the next quantum.
     sql.Column("lease", sql.String),

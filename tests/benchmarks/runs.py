@@ -256,10 +256,10 @@ def hog(store: Store) -> None:
     )
     generator = random.Random(0)
     others = [
-        Candidate(f"s{number}", {f"v{number}": True}, generator.uniform(2, 20), 0, 0, number / 1e3)
+        Candidate(f"s{number}", {f"v{number}": 0.0}, generator.uniform(2, 20), 0, 0, number / 1e3)
         for number in range(30)
     ]
-    hogs = [Candidate(f"h{number}", {"hog": True}, 60, 0, 0, number / 1e3) for number in range(40)]
+    hogs = [Candidate(f"h{number}", {"hog": 0.0}, 60, 0, 0, number / 1e3) for number in range(40)]
     found = schedule.play([*others, *hogs], WORKERS)
     crowded = [found[run.run_id].end for run in others]
     fair = equal_share([run.remaining_seconds for run in others])
@@ -377,7 +377,7 @@ def pollers(store: Store) -> None:
                 f"{share:.1%}",
                 met=share <= 0.05,
             )
-    for count in (30, 300):
+    for count in (30, 300, 1_000):
         for seed in range(count):
             store.request(dataclasses.replace(config, seed=10_000 + seed), viewer=f"viewer {seed}")
         began = time.process_time()

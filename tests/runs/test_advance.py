@@ -13,7 +13,8 @@ from undisturbed import TINY, assert_undisturbed, tiny, undisturbed
 
 from decoder.config import MAX_STEPS, DecoderConfig
 from decoder.runs import leases
-from decoder.runs.advance import HELD_RUNS, Advancer, advance, snapshot_steps
+from decoder.runs.advance import HELD_RUNS, Advancer, advance
+from decoder.runs.history import snapshot_steps
 from decoder.runs.store import open_store
 from decoder.runs.tables import CHECKPOINTS, EVALUATIONS, METRICS, RUNS, SNAPSHOTS
 from decoder.training.trainer import Trainer

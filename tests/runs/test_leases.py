@@ -1,5 +1,6 @@
 """Only who holds a run's lease may commit; a dead worker is an expired lease, and three of them are a poison run."""
 
+import importlib
 import os
 import socket
 import threading
@@ -8,16 +9,19 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
+import undisturbed
 from undisturbed import assert_undisturbed, tiny
 
 from decoder.runs import leases
 from decoder.runs.advance import SHORTER_AFTER_A_DEATH, Advancer, advance
-from decoder.runs.history import Checkpoint, History
+from decoder.runs.history import Checkpoint, Costs, History
 from decoder.runs.store import open_store
 from decoder.runs.tables import RUNS
 from decoder.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick_evaluations")
+
+advancing = importlib.import_module("decoder.runs.advance")  # the package shows the function of this name
 
 
 def row(store, run_id):
@@ -79,7 +83,9 @@ def test_a_commit_without_the_lease_changes_nothing(store, dump):
     before = dump(store)
     wrong = quantum(tiny(seed=5), last=9)
     for state in ("training", "finished", "failed"):
-        assert not leases.commit(store, zombie, wrong, state, error="I am no zombie", step_seconds=9.0)
+        assert not leases.commit(
+            store, zombie, wrong, state, error="I am no zombie", costs=Costs(9.0, 9.0, 9.0)
+        )
         assert dump(store) == before
     leases.give_back(store, zombie)
     assert dump(store) == before
@@ -297,6 +303,68 @@ def test_after_a_death_the_next_quantum_is_short_and_kept_at_once(store, monkeyp
     assert advance(store, run_id, 0.25).step >= 1
     assert quanta == [0.25 / SHORTER_AFTER_A_DEATH]
     assert row(store, run_id).checkpoint_step == store.run(run_id).step
+
+
+class KilledError(BaseException):
+    """What a worker does not live to catch."""
+
+
+def live_or_die(store, run_id, monkeypatch, dead_worker):
+    """Let a new worker train a quantum; return False if that kills it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "worker_name", lambda: dead_worker)
+        try:
+            Advancer(store).advance(run_id, 0.02)
+        except KilledError:
+            leases.bury_dead(store)
+            return False
+    return True
+
+
+@pytest.mark.parametrize("step", [0, 10, 30])
+def test_a_run_whose_evaluation_kills_its_workers_is_failed_as_one_whose_update_does(
+    store, monkeypatch, dead_worker, step
+):
+    """It comes after updates that are well: they must not make good for it again and again."""
+    run_id = store.request(tiny())
+    evaluate, deadly = advancing.evaluate, undisturbed.undisturbed(tiny()).weights[step]
+
+    def kill_at_one(model, corpus):
+        if all(weight.equal(deadly[name]) for name, weight in model.state_dict().items()):
+            raise KilledError
+        return evaluate(model, corpus)
+
+    monkeypatch.setattr(advancing, "evaluate", kill_at_one)
+    killed = 0
+    while store.run(run_id).state != "failed":
+        killed += not live_or_die(store, run_id, monkeypatch, dead_worker)
+        assert killed <= 9, "it goes on killing"
+    assert f"died 3 times after step {store.run(run_id).step}, probably" in store.run(run_id).error
+    assert store.run(run_id).step >= step
+    assert killed >= 3
+
+
+def test_kills_by_chance_do_not_add_up_however_many_hit_evaluations(store, monkeypatch, dead_worker):
+    """Every second evaluation is hit, and every twentieth update; all are well the next time."""
+    run_id = store.request(tiny())
+    update, evaluate, calls = Trainer.advance, advancing.evaluate, {"update": 0, "evaluation": 0}
+
+    def hit(what, every):
+        calls[what] += 1
+        if calls[what] % every == 0:
+            raise KilledError
+
+    monkeypatch.setattr(Trainer, "advance", lambda trainer: hit("update", 20) or update(trainer))
+    monkeypatch.setattr(advancing, "evaluate", lambda *given: hit("evaluation", 2) or evaluate(*given))
+    killed = 0
+    while store.run(run_id).state not in {"finished", "failed"}:
+        killed += not live_or_die(store, run_id, monkeypatch, dead_worker)
+        assert killed < 40
+    monkeypatch.undo()
+    assert killed >= 5
+    monkeypatch.setattr(advancing, "evaluate", evaluate)
+    monkeypatch.setattr(undisturbed, "evaluate", evaluate)
+    assert_undisturbed(store, run_id)
 
 
 @pytest.mark.parametrize("deaths", [0, 1, 2])

@@ -191,7 +191,7 @@ def test_what_a_configuration_consists_of_belongs_to_the_versions_of_the_store()
         for kind in (TrainConfig, DecoderConfig, TextSource)
     }
     assert (SCHEMA_VERSION, CODE_VERSION, fields) == (
-        2,
+        3,
         2,
         {
             "TrainConfig": {

@@ -15,8 +15,7 @@ from decoder.config import DecoderConfig, TrainConfig
 from decoder.language import load_corpus
 from decoder.model.decoder import Decoder
 from decoder.runs import leases
-from decoder.runs.advance import snapshot_steps
-from decoder.runs.history import EvaluationRow, MetricsRow
+from decoder.runs.history import EvaluationRow, MetricsRow, snapshot_steps
 from decoder.training.evaluation import Evaluation, evaluate
 from decoder.training.loss import loss_by_position, mean_loss, token_losses
 from decoder.training.rollout import teacher_forced
