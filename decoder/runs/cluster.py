@@ -107,7 +107,12 @@ class Cluster:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
         driving = asyncio.create_task(self._keep_connected())
         while not self._leaving.is_set():
-            await asyncio.to_thread(tidy, self._store)
+            try:
+                await asyncio.to_thread(tidy, self._store)
+            except Exception as reason:  # noqa: BLE001  # whatever it is, it must not stop the trainings
+                self._tell("tidy", f"the runs cannot be looked after ({reason!r}): it is tried again")
+            else:
+                self._tell("tidy", "")
             await asyncio.to_thread(self._leaving.wait, TIDY_SECONDS)
         driving.cancel()  # also where it waits for a scheduler that is not there
         await asyncio.wait([driving])

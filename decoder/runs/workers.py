@@ -72,13 +72,22 @@ class Workers:
         """Free the runs of dead workers at once, tidy the store every second, replace a dead nursery."""
         known = self._workers_now()
         tidied = time.monotonic()
+        said = ""
         while not self._leaving.wait(WATCH_SECONDS):
-            for nursery in self._nurseries:
-                nursery.replace_if_dead()
-            now = self._workers_now()
-            if now != known or time.monotonic() - tidied > TIDY_SECONDS:
-                known, tidied = now, time.monotonic()
-                tidy(self._store)
+            try:
+                now = self._workers_now()
+                if now != known or time.monotonic() - tidied > TIDY_SECONDS:
+                    known, tidied = now, time.monotonic()
+                    tidy(self._store)
+                for nursery in self._nurseries:
+                    nursery.replace_if_dead()
+            except Exception as error:  # noqa: BLE001  # whatever it is: without this thread nobody would train any more
+                sentence = (
+                    f"the workers cannot be looked after ({error!r}): trainings may wait, it is tried again"
+                )
+                if sentence != said:
+                    print(sentence, file=sys.stderr, flush=True)  # noqa: T201  # for whoever keeps the server
+                said = sentence
 
     def _workers_now(self) -> list[int]:
         return [pid for nursery in self._nurseries for pid in nursery.pids]
@@ -111,7 +120,7 @@ class _Nursery:
             "PYTHONPATH": path,
             "OMP_NUM_THREADS": "1",
         }
-        self._process = subprocess.Popen(  # noqa: S603  # this very interpreter and package
+        process = subprocess.Popen(  # noqa: S603  # this very interpreter and package
             [sys.executable, "-P", "-m", "decoder.runs.worker", str(self._count)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -119,10 +128,11 @@ class _Nursery:
             env=environment,
             start_new_session=True,  # the terminal's Ctrl-C is for the server, which then ends its workers
         )
-        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
+        threading.Thread(target=self._listen, args=(process.stdout,), daemon=True).start()
+        self._process = process
 
     def replace_if_dead(self) -> None:
-        if self._process is not None and self._process.poll() is not None:
+        if self._process is None or self._process.poll() is not None:  # the former: it could not be started
             self.stop()
             self.start()
 

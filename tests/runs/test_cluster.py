@@ -245,6 +245,21 @@ def test_a_scheduler_that_listens_to_other_machines_gets_nothing_to_do(file_stor
         asyncio.run(asked)
 
 
+def test_whatever_goes_wrong_in_tidying_it_is_said_once_and_tidied_again(file_store, monkeypatch, capfd):
+    said, calls = Said(capfd), []
+
+    def fail_twice(_store):
+        calls.append(len(calls))
+        if calls[-1] in {1, 2}:  # the first is in the server's own thread
+            raise MemoryError
+
+    monkeypatch.setattr(cluster, "tidy", fail_twice)
+    monkeypatch.setattr(cluster, "TIDY_SECONDS", 0.02)
+    with Cluster(file_store, UNREACHABLE):
+        until(lambda: len(calls) > 4)
+    assert said.text.count("the runs cannot be looked after (MemoryError()): it is tried again") == 1
+
+
 @pytest.fixture
 def make_certificate(tmp_path):
     """Make a certificate that is its own authority; return the paths of it and of its key."""

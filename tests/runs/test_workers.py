@@ -1,5 +1,6 @@
 """Worker processes train what waits, survive being killed, stopped or starved, and never outlive their server."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 
+import psutil
 import pytest
 import sqlalchemy as sql
 from disturbance import all_ended, is_alive, training, until
@@ -17,6 +19,7 @@ from decoder.language import open_corpus
 from decoder.runs import leases
 from decoder.runs.store import WATCHED_SECONDS, open_store
 from decoder.runs.tables import RUNS, VIEWS
+from decoder.runs.worker import NICENESS
 from decoder.runs.workers import Workers
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signal")
@@ -51,6 +54,13 @@ def test_two_runs_are_trained_at_once_each_by_a_worker(shared_store, workers):
     until(lambda: all_ended(shared_store, ids))
     for run_id in ids:
         assert_undisturbed(shared_store, run_id)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness is told of a process by Linux")
+def test_workers_give_way_to_clicks(workers):
+    assert {psutil.Process(pid).nice() for pid in workers.pids} == {
+        min(psutil.Process().nice() + NICENESS, 19)
+    }
 
 
 @pytest.mark.usefixtures("workers")
@@ -264,6 +274,66 @@ def test_workers_start_from_any_folder_without_running_the_main_script_again(tmp
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=True
     )
     assert (done.stdout, done.stderr) == ("started\n", "")
+    store.close()
+
+
+@pytest.fixture
+def idle_nursery(monkeypatch):
+    """Let a nursery be a process that starts at once and does nothing; what is in the list is raised instead."""
+    refusals = []
+    popen = subprocess.Popen
+
+    def start(_command, **words):
+        if refusals:
+            raise refusals.pop()
+        return popen(
+            [sys.executable, "-S", "-c", "import os; print(os.getpid(), flush=True); input()"], **words
+        )
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    return refusals
+
+
+def test_a_nursery_that_cannot_be_replaced_now_is_replaced_later_and_that_is_said_once(
+    tmp_path, idle_nursery, capfd
+):
+    store = open_store(f"sqlite:///{tmp_path}/runs.db")
+    with Workers(store, count=1) as workers:
+        (first,) = workers.pids
+        idle_nursery += [OSError(errno.ENOMEM, "Cannot allocate memory") for _ in range(3)]
+        os.kill(first, signal.SIGKILL)
+        until(lambda: not idle_nursery and workers.pids not in {(), (first,)}, 10)
+        assert is_alive(workers.pids[0])
+    assert capfd.readouterr().err == (
+        "the workers cannot be looked after (OSError(12, 'Cannot allocate memory')): "
+        "trainings may wait, it is tried again\n"
+    )
+    store.close()
+
+
+@pytest.mark.usefixtures("idle_nursery")
+def test_whatever_goes_wrong_in_tidying_dead_runs_are_freed_afterwards(
+    tmp_path, monkeypatch, dead_worker, capfd
+):
+    monkeypatch.setattr("decoder.runs.workers.TIDY_SECONDS", 0.1)
+    store = open_store(f"sqlite:///{tmp_path}/runs.db")
+    failures = [RuntimeError("can't start new thread"), MemoryError()]
+    rest = leases.rest
+
+    def fail_at_first(store):
+        if failures:
+            raise failures.pop()
+        rest(store)
+
+    with Workers(store, count=1):
+        monkeypatch.setattr(leases, "rest", fail_at_first)
+        until(lambda: not failures, 10)
+        run_id = store.request(tiny())
+        with monkeypatch.context() as patch:
+            patch.setattr(leases, "worker_name", lambda: dead_worker)
+            leases.take(store, run_id)
+        until(lambda: row(store, run_id).lease is None, 10)
+    assert len(capfd.readouterr().err.splitlines()) == 2
     store.close()
 
 
