@@ -27,6 +27,28 @@ def with_edges(tokenizer: Tokenizer, words: Sequence[int], *, start: bool, end: 
     return [*before, *words, *after]
 
 
+def kind(tokenizer: Tokenizer, token: int) -> str:
+    """Return what a token is called, one of them: "word", "letter", "number", "character" or "token".
+
+    A vocabulary of words holds letters if most of its tokens are single ones.
+    """
+    if tokenizer.noun != "words":
+        return tokenizer.noun.removesuffix("s")
+    text = tokenizer.tokens[token]
+    if text.isdecimal():
+        return "number"
+    ordinary = tokenizer.tokens[len(tokenizer.specials) :]
+    return (
+        "letter" if len(text) == 1 and 2 * sum(len(one) == 1 for one in ordinary) > len(ordinary) else "word"
+    )
+
+
+def kinds(tokenizer: Tokenizer, tokens: Sequence[int] | None = None) -> list[str]:
+    """Return what these tokens are called, each kind once, words first; None: those of the whole vocabulary."""
+    every = range(len(tokenizer.specials), tokenizer.vocab_size) if tokens is None else tokens
+    return sorted({kind(tokenizer, token) for token in every}, key=lambda name: (name != "word", name))
+
+
 def typed_sequence(tokenizer: Tokenizer, text: str, *, start: bool, end: bool) -> tuple[list[int], list[int]]:
     """Return the ids of a typed text without and with start and end token.
 
@@ -37,7 +59,8 @@ def typed_sequence(tokenizer: Tokenizer, text: str, *, start: bool, end: bool) -
     whole = with_edges(tokenizer, words, start=start, end=end)
     if not words or len(whole) < 2:
         least = 1 if len(whole) > len(words) else 2
-        noun = tokenizer.noun.removesuffix("s") + ("s" if least > 1 else "")
+        ending = "s" if least > 1 else ""
+        noun = " or ".join(name + ending for name in kinds(tokenizer))
         found = "makes 1 token and leaves no target" if words else "is empty"
         raise ValueError(f"the sentence {found}: type at least {least} {noun}")
     return words, whole

@@ -58,9 +58,21 @@ def twins(rows: Sequence[Sequence[int]], cell: Cell) -> list[Cell]:
     return sorted((place for place in cells if place != cell), key=lambda place: place[1] == cell[1])
 
 
-def first_with_twin(rows: Sequence[Sequence[int]]) -> Cell:
-    """Return the first cell of row 0 after its start whose id stands elsewhere too; else the start."""
-    return next(((0, time) for time in range(1, len(rows[0])) if twins(rows, (0, time))), (0, 0))
+def first_with_twin(rows: Sequence[Sequence[int]], pad: int | None = None) -> Cell:
+    """Return the first cell after a row's start whose id, no padding, stands at another time as well.
+
+    If there is none: the first one of row 0 whose id stands in another row; else the start of row 0.
+    """
+    cells = [
+        (row, time)
+        for row, ids in enumerate(rows)
+        for time, token in enumerate(ids)
+        if time > 0 and token != pad
+    ]
+    for cell in cells:
+        if any(time != cell[1] for _, time in twins(rows, cell)[:1]):  # those at another time come first
+            return cell
+    return next((cell for cell in cells if cell[0] == 0 and twins(rows, cell)), (0, 0))
 
 
 def other_pair(rows: Sequence[Sequence[int]], shown: Sequence[Cell]) -> tuple[Cell, Cell] | None:
@@ -98,9 +110,17 @@ def feed_back(model: Decoder, tokens: Sequence[int], token: int) -> FedBack:
 
 @torch.no_grad()
 def predictions(model: Decoder, tokens: Sequence[int]) -> list[int]:
-    """Return the id of the largest logit after each of these ids, (T,): what is predicted for times 1 to T."""
-    logits = model.trace(torch.tensor([list(tokens)])).logits  # (1, T, V)
-    return [int(token) for token in logits[0].argmax(dim=1)]
+    """Return the id of the largest logit after each of these ids, (T,): what is predicted for times 1 to T.
+
+    Under the causal mask one pass over all ids tells what each prefix alone would; without it every prefix needs a pass
+    of its own, in which nothing stands after it.
+    """
+    ids = torch.tensor([list(tokens)])
+    if model.config.causal:
+        logits = model(ids)[0]  # (T, V)
+    else:
+        logits = torch.cat([model(ids[:, :length])[0, -1:] for length in range(1, len(tokens) + 1)])  # (T, V)
+    return [int(token) for token in logits.argmax(dim=1)]
 
 
 def distinct_rows(table: Tensor) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -61,6 +62,12 @@ def read(model: Decoder, batch: Batch) -> Reading:
         padded_loss=losses.mean().item(),
         uniform_loss=math.log(logits.shape[2]),
     )
+
+
+@torch.no_grad()
+def after_prefix(model: Decoder, tokens: Sequence[int], target: int) -> float:
+    """Return the probability of `target` after these ids alone: nothing stands behind them that could be read."""
+    return float(model(torch.tensor([list(tokens)]))[0, -1].softmax(dim=0)[target])
 
 
 class TargetArithmetic(NamedTuple):

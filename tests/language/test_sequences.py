@@ -6,8 +6,17 @@ import pytest
 import torch
 
 from decoder import corpus_from_text, load_corpus
-from decoder.language import WordTokenizer
-from decoder.language.sequences import POOL, as_batch, neighbours, typed_sequence, with_edges, words_of
+from decoder.language import CharacterTokenizer, WordTokenizer
+from decoder.language.sequences import (
+    POOL,
+    as_batch,
+    kind,
+    kinds,
+    neighbours,
+    typed_sequence,
+    with_edges,
+    words_of,
+)
 
 IBM = load_corpus("ibm")
 TOKENS = IBM.tokenizer.tokens
@@ -46,6 +55,32 @@ def test_a_vocabulary_without_special_tokens_gets_none():
 def test_an_unknown_word_that_has_a_token_of_its_own_stays():
     tokenizer = WordTokenizer(["<unk>"], ["red", "old"])
     assert words_of(tokenizer, "red green") == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "expected"),
+    [
+        ("ibm", ["word"]),
+        ("story", ["word"]),  # though “a” is one letter
+        ("recall", ["word"]),
+        ("alphabet", ["word", "letter"]),
+        ("reverse", ["word", "letter"]),
+        ("count", ["word", "number"]),
+    ],
+)
+def test_tokens_are_called_what_they_are(corpus, expected):
+    tokenizer = load_corpus(corpus).tokenizer
+    assert kinds(tokenizer) == expected
+    assert kind(tokenizer, len(tokenizer.specials)) in expected
+
+
+def test_characters_are_characters_even_if_they_are_letters():
+    assert kinds(CharacterTokenizer.from_text("abc1"), [0, 3]) == ["character"]
+
+
+def test_too_short_a_text_is_told_what_to_type():
+    with pytest.raises(ValueError, match="type at least 1 word or letter$"):
+        typed_sequence(load_corpus("alphabet").tokenizer, "", start=True, end=True)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,13 @@ def test_twins_are_all_other_cells_of_one_id_those_at_another_time_first():
     assert twins(ROWS, (0, 0)) == [(1, 0)]
     assert twins(ROWS, (0, 4)) == []
     assert first_with_twin(ROWS) == (0, 1)
+    assert first_with_twin([[1, 3, 4], [1, 3, 3]]) == (0, 1)
+    assert first_with_twin([[1, 3, 4], [1, 5, 3]]) == (0, 1)
+    assert first_with_twin([[1, 3, 0, 0], [1, 3, 5, 5]], pad=0) == (
+        1,
+        2,
+    )  # at different times, and no padding
+    assert first_with_twin([[1, 3, 0, 0], [1, 3, 5, 6]], pad=0) == (0, 1)  # else at the same time
     assert first_with_twin([[1, 3, 4], [1, 5, 4]]) == (0, 2)
     assert first_with_twin([[1, 3], [1, 5]]) == first_with_twin([[1, 3], [2, 5]]) == (0, 0)
 
@@ -106,6 +113,15 @@ def test_a_prediction_is_the_place_of_the_largest_logit_after_each_prefix():
     expected = [
         int(model(torch.tensor([ROWS[0][:end]]))[0, -1].detach().numpy().argmax()) for end in range(1, 6)
     ]
+    assert predictions(model, ROWS[0]) == expected
+
+
+def test_without_a_mask_a_prediction_is_made_from_its_prefix_alone():
+    model = decoder("sinusoidal", causal=False)
+    with torch.no_grad():
+        expected = [int(model(torch.tensor([ROWS[0][:end]]))[0, -1].argmax()) for end in range(1, 6)]
+        at_once = model(torch.tensor([ROWS[0]]))[0].argmax(dim=1).tolist()
+    assert at_once != expected  # it reads what comes
     assert predictions(model, ROWS[0]) == expected
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from decoder import Batch, Decoder, DecoderConfig
-from decoder.training.reading import read, replace_token, target_arithmetic
+from decoder.training.reading import after_prefix, read, replace_token, target_arithmetic
 
 PAD = 0
 ROWS = torch.tensor([[1, 5, 6, 2, PAD, PAD], [1, 4, 3, 5, 6, 2], [1, 2, PAD, PAD, PAD, PAD]])
@@ -32,6 +32,13 @@ def test_every_real_target_costs_minus_the_logarithm_of_its_probability(model):
             expected = nats(model, row, position) if real else 0
             assert reading.losses[row, position].item() == pytest.approx(expected, abs=1e-5)
             assert reading.probabilities[row, position].item() == pytest.approx(np.exp(-expected), abs=1e-5)
+
+
+def test_after_a_prefix_nothing_behind_it_is_read(model):
+    for position in range(3):
+        expected = np.exp(-nats(model, 0, position))
+        found = after_prefix(model, ROWS[0, : position + 1].tolist(), int(ROWS[0, position + 1]))
+        assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_means_divide_one_sum_by_the_real_targets_or_by_all_cells(model):
