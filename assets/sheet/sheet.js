@@ -12,7 +12,7 @@ export default function sheet({ data, parentElement }) {
   const box = make("div"), table = make("table", box);
   box.className = "scroll"; box.tabIndex = 0;
   box.setAttribute("role", "region"); box.setAttribute("aria-label", title);
-  make("caption", table, title);
+  make("span", make("caption", table), title);                  // stays in sight, and breaks into lines, while the table scrolls
   const head = make("tr", make("thead", table)), body = make("tbody", table);
   columns.forEach((name, at) => {
     const cell = make("th", head, name);
