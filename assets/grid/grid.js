@@ -28,12 +28,19 @@ class Grid {
     Object.assign(this, { root, chosen: null, turn: 0, at: null });
     this.scroll = make("div", root, { class: "scroll" });
     this.legend = make("p", root, { class: "legend" });
+    this.forget = whenPointed((place) => { this.pointed = place; this.markPointed(); });
     this.observer = new ResizeObserver(() => root.classList.toggle("narrow", root.clientWidth < NARROW));
     this.observer.observe(root);
     this.scroll.addEventListener("click", (event) => {
       const place = this.placeOf(event.target.closest("button"));
       if (place) { this.at = place; this.reach(); this.take(place); }
     });
+    this.scroll.addEventListener("pointerover", (event) => pointAt(this.placeOf(event.target.closest("button"))));
+    this.scroll.addEventListener("pointerleave", () => pointAt(null));
+    this.scroll.addEventListener("focusin", (event) => {
+      if (event.target.matches("button:focus-visible")) pointAt(this.placeOf(event.target));
+    });
+    this.scroll.addEventListener("focusout", () => pointAt(null));
     this.scroll.addEventListener("keydown", (event) => {
       const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
       if (!move || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -43,7 +50,7 @@ class Grid {
     });
   }
 
-  remove() { this.observer.disconnect(); this.root.replaceChildren(); }
+  remove() { this.forget(); this.observer.disconnect(); this.root.replaceChildren(); }
   placeOf(button) { return button && [Number(button.dataset.row), Number(button.dataset.time)]; }
 
   update(data) {
@@ -99,5 +106,10 @@ class Grid {
       line[0].closest("tr").classList.toggle("chosen", row === this.chosen?.[0]);
       line.forEach((button, time) => button.setAttribute("aria-pressed", String(row === this.chosen?.[0] && time === this.chosen?.[1])));
     });
+    this.markPointed();
+  }
+
+  markPointed() {
+    this.buttons?.forEach((line, row) => line.forEach((button, time) => button.classList.toggle("pointed", isPlace(this.pointed, row, time))));
   }
 }

@@ -32,25 +32,34 @@ class Shift {
     Object.assign(this, { root, chosen: null, turn: 0, at: [0, 0] });
     this.picture = make("div", root, { class: "picture" });
     this.legend = make("p", root, { class: "legend" });
+    this.forget = whenPointed((place) => { this.pointed = place; this.markPointed(); });
     this.observer = new ResizeObserver(() => this.data && this.measure());
     this.observer.observe(root);
     this.picture.addEventListener("click", (event) => {
       const button = event.target.closest("button");
       if (button) this.take(Number(button.dataset.token));
     });
+    this.picture.addEventListener("pointerover", (event) => this.point(event.target.closest("button")));
+    this.picture.addEventListener("pointerleave", () => this.point(null));
+    this.picture.addEventListener("focusout", () => this.point(null));
     this.picture.addEventListener("focusin", (event) => {
-      if (event.target.dataset.row) this.at = [Number(event.target.dataset.row), Number(event.target.dataset.side)];
+      if (!event.target.dataset.row) return;
+      this.at = [Number(event.target.dataset.row), Number(event.target.dataset.side)];
+      if (event.target.matches(":focus-visible")) this.point(event.target);
     });
     this.picture.addEventListener("keydown", (event) => this.key(event));
   }
 
-  remove() { this.observer.disconnect(); this.root.replaceChildren(); }
+  remove() { this.forget(); this.observer.disconnect(); this.root.replaceChildren(); }
 
   update(data) {
     this.data = data;
     if (data.turn >= this.turn) { this.chosen = data.selected?.[0] ?? null; this.turn = data.turn; }   // an older echo is no news
     this.draw();
   }
+
+  /* The sentence is the first row of the page's batch. */
+  point(button) { pointAt(button && [0, Number(button.dataset.token)]); }
 
   take(token) {
     this.chosen = token;
@@ -143,13 +152,21 @@ class Shift {
     this.mark();
   }
 
-  /* The chosen token as target and as input, the arrow between them, and what its prediction may read. */
+  /* The chosen token as target and as input, the arrow between them, and what its prediction reads. */
   mark() {
+    const read = this.data.reads_all && this.chosen ? this.data.rows.length : this.chosen ?? 0;
     this.buttons.flat().forEach((button) => {
       const token = Number(button.dataset.token), input = button.dataset.side === "0";
       button.setAttribute("aria-pressed", String(token === this.chosen));
-      button.classList.toggle("seen", input && this.chosen !== null && token < this.chosen);
+      button.classList.toggle("seen", input && token < read);
     });
+    this.markPointed();
     this.arrows?.forEach((arrow, at) => arrow.classList.toggle("chosen", at + 1 === this.chosen));
+  }
+
+  markPointed() {
+    this.buttons?.flat().forEach((button) => {
+      button.classList.toggle("pointed", isPlace(this.pointed, 0, Number(button.dataset.token)));
+    });
   }
 }

@@ -33,6 +33,7 @@ class Strips {
     this.legend = make("p", root, { class: "legend" });
     this.caption = make("p", root, { class: "caption" });
     this.tip = make("div", root, { class: "tip", "aria-hidden": "true", hidden: "" });
+    this.forget = whenPointed((place) => { this.pointed = place; this.markPointed(); });
     this.observer = new ResizeObserver(() => { if (this.data && root.clientWidth !== this.width) this.draw(); });
     this.observer.observe(root);
     const column = (event) => event.target.closest?.("[data-column]");
@@ -50,7 +51,7 @@ class Strips {
     this.groups.addEventListener("keydown", (event) => this.key(event));
   }
 
-  remove() { this.observer.disconnect(); this.root.replaceChildren(); }
+  remove() { this.forget(); this.observer.disconnect(); this.root.replaceChildren(); }
 
   update(data) {
     this.data = data;
@@ -147,6 +148,7 @@ class Strips {
       for (const column of columns) {
         const cell = make("td", row, { "data-column": column }), chip = strip.chips[column];
         if (chip) this.chip(cell, chip);
+        if (chip && strip.start !== null) this.place(cell, column + strip.start);
         this.cells[column].push(cell);
       }
     }
@@ -160,6 +162,13 @@ class Strips {
     if (note) make("span", cell, { class: "note", text: note });
     if (SAYS[kind]) make("span", cell, { class: "unseen", text: `, ${SAYS[kind]}` });
     if (tip) { cell.dataset.tip = tip; make("span", cell, { class: "unseen", text: `; ${tip}` }); }
+  }
+
+  /* Which cell of the page's batch a chip shows, and whether that one is chosen elsewhere. */
+  place(cell, time) {
+    cell.dataset.time = time;
+    if (time !== this.data.marked) return;
+    cell.classList.add("picked"); make("span", cell, { class: "unseen", text: ", chosen" });
   }
 
   explain() {
@@ -178,11 +187,23 @@ class Strips {
       cell.classList.toggle("chosen", at === this.chosen);
       cell.querySelector("button")?.setAttribute("aria-pressed", String(at === this.chosen));
     }));
+    this.markPointed();
+  }
+
+  markPointed() {
+    const { row } = this.data ?? {};
+    this.cells.forEach((column) => column.forEach((cell) => {
+      cell.classList.toggle("pointed", row !== null && "time" in cell.dataset && isPlace(this.pointed, row, Number(cell.dataset.time)));
+    }));
   }
 
   /* What is pointed at: its column lights up, its tip appears. */
   point(cell) {
     const column = cell ? Number(cell.dataset.column) : -1;
+    if (this.data.row !== null) {                               // the number of a column stands for its first token
+      const found = cell?.tagName === "TH" ? this.cells[column].find((other) => "time" in other.dataset) : cell;
+      pointAt(found && "time" in found.dataset ? [this.data.row, Number(found.dataset.time)] : null);
+    }
     this.cells.forEach((cells, at) => cells.forEach((other) => other.classList.toggle("hot", at === column)));
     const tips = !cell ? [] : cell.dataset.tip ? [cell.dataset.tip]
       : cell.tagName === "TH" ? this.data.strips.flatMap(({ name, chips }) => chips[column]?.tip ? [`${name}: ${chips[column].tip}`] : []) : [];

@@ -6,7 +6,6 @@ from typing import get_args
 
 import streamlit as st
 
-from decoder.figures import symbols
 from decoder.figures import target_words as words
 from decoder.figures.logits import LogitBar, logit_bars
 from decoder.figures.matrices import token_labels, visible
@@ -14,8 +13,18 @@ from decoder.figures.tables import Table
 from decoder.figures.target_words import Role
 from decoder.figures.words import number
 from decoder.language import Batch
-from decoder.language.sequences import Lengths, as_batch, neighbours, typed_sequence, with_edges, words_of
-from decoder.training.reading import read, replace_token, target_arithmetic
+from decoder.language.sequences import (
+    Lengths,
+    as_batch,
+    kind,
+    kinds,
+    neighbours,
+    typed_sequence,
+    with_edges,
+    words_of,
+)
+from decoder.training.loss import token_losses
+from decoder.training.reading import after_prefix, read, replace_token, target_arithmetic
 from pages.ui import aids, furniture, glossary, notation, session, strip, token_questions
 from pages.ui.checks import check
 from pages.ui.grid import GridCell, Place, batch_grid
@@ -40,9 +49,11 @@ tokenizer, context = corpus.tokenizer, model.config.context_length
 texts = tokenizer.tokens
 has_edges = tokenizer.bos is not None
 specials = {tokenizer.bos, tokenizer.eos, tokenizer.pad}
+causal, has_prompt = model.config.causal, corpus.prompt_length > 1
 name = notation.name
 
 notation.switch()
+in_symbols = notation.chosen() == "symbols"
 glossary.explain(
     "token",
     "vocabulary",
@@ -52,8 +63,13 @@ glossary.explain(
     "batch",
     "padding",
     "sample",
+    "embedding",
+    "prediction",
     "logits",
+    "softmax",
     "loss",
+    "nats",
+    *([] if causal else ["mask"]),
     *glossary.OF_THE_STRIP,
 )
 
@@ -77,7 +93,7 @@ if has_edges:
     with st.container(horizontal=True):
         start = st.toggle("start token `<s>`", value=True, key="with_start", bind="query-params")
         end = st.toggle("end token `</s>`", value=True, key="with_end", bind="query-params")
-    if corpus.prompt_length > 1:
+    if has_prompt:
         st.caption(
             f"In training the first {corpus.prompt_length} tokens of this corpus are a given prompt, and not scored. On this "
             "page every token but the first is a target."
@@ -101,12 +117,16 @@ if len(own) < len(whole):
     )
 
 
-def follow_shift() -> None:
-    """Let the chips know which token has been chosen among inputs and targets."""
-    told = dict(state.get("shift") or {}).get("chosen")
-    place = told.get("place") if isinstance(told, dict) else None
-    if isinstance(place, list) and len(place) == 1 and isinstance(place[0], int):
-        state["token at"] = place[0]
+def choose_token(time: int) -> None:
+    """Choose a token of the sentence, in every picture that shows it."""
+    state["token at"], state["cell at"] = time, (0, time)
+
+
+def choose_cell(cell: Place) -> None:
+    """Choose a cell of the batch; its first row is the sentence."""
+    state["cell at"] = tuple(cell)
+    if cell.row == 0:
+        state["token at"] = cell.time
 
 
 at = min(max(state.get("token at", 1), 0), last)
@@ -124,6 +144,8 @@ chosen = token_strips(
     key="token_chips",
     pressable=True,
     selected=at,
+    row=0,
+    on_choose=choose_token,
 )
 at = state["token at"] = at if chosen is None else chosen
 with st.container(key="what_token"):
@@ -134,9 +156,10 @@ aids.numbers(
         ["t", "token", "id"],
         [[t, texts[token], token] for t, token in enumerate(own)],
     ),
-    key="tokens",
+    key="token_chips",
+    code=(type(tokenizer).encode, with_edges),
 )
-questions = [token_questions.which_token(tokens)]
+questions = [token_questions.which_token(tokens, own)]
 if has_edges:
     flipped = with_edges(tokenizer, typed_words, start=not start, end=end)[: context + 1]
     questions.append(
@@ -157,20 +180,35 @@ with left:
         headings=(
             Heading("inputs", name("inputs", last=last - 1)),
             Heading("targets", name("targets", last=last)),
-            Heading("loss", "−ln p(target)"),
+            Heading("loss", "−ln p(target)" if in_symbols else "in nats"),
         ),
         key="shift",
         selected=at,
-        caption="Inputs and targets, row by row, and the loss of every target.",
+        caption="Inputs and targets, position by position, and the loss of every target.",
         legend=[
-            "p(target) is the probability that the decoder gives to the target.",
-            "Arrows lead from each target to the same token among the inputs, one row lower.",
+            "p(target) is the probability that the decoder gives to the target."
+            if in_symbols
+            else "The loss is −ln of the probability that the decoder gives to the target.",
+            "Arrows lead from each target to the same token among the inputs, one position later.",
             f"A full bar would be guessing among all tokens: ln {len(texts)} = {number(reading.uniform_loss)}.",
         ],
-        on_choose=follow_shift,
+        reads_all=not causal,
+        on_choose=choose_token,
+    )
+    aids.numbers(
+        Table(
+            "inputs and targets",
+            ["t", "input", "input id", "target", "target id", "loss in nats"],
+            [
+                [t, texts[token], token, texts[target], target, loss]
+                for t, (token, target, loss) in enumerate(zip(own, own[1:], losses, strict=False))
+            ],
+        ),
+        key="shift",
+        code=(Batch.from_sequences, read),
     )
 with right, st.container(key="target_reading"):
-    st.text(words.target_sentence(tokens, at))
+    st.text(words.target_sentence(tokens, at, causal=causal))
     if at:
         arithmetic = target_arithmetic(reading.logits[0, at - 1], own[at])
         figure = logit_bars(
@@ -182,14 +220,16 @@ with right, st.container(key="target_reading"):
             ],
             appearance=session.appearance(),
         )
-        symbol = symbols.name("logits", "symbols", t=at)
         called = name("logits", t=at)
-        if called != symbol:
-            called += f", written {symbol} below"
-        st.caption(f"{called}, computed in row {at - 1}: the largest ones and the target")
+        st.caption(f"{called}, computed at position t = {at - 1}: the largest ones and the target")
         furniture.chart(figure, key="target_logits")
+        spelled = (
+            {"logits": called, "probability": "p"}
+            if in_symbols
+            else {"logits": "logit", "probability": "probability"}
+        )
         st.code(
-            words.loss_arithmetic(arithmetic, tokens[at], symbol, len(texts)),
+            words.loss_arithmetic(arithmetic, tokens[at], vocab_size=len(texts), **spelled),
             language=None,
             wrap_lines=True,
         )
@@ -200,38 +240,35 @@ with right, st.container(key="target_reading"):
                 ["id", "token", "logit", "probability"],
                 [[token, *row] for token, row in enumerate(vocabulary)],
             ),
-            key="logits",
+            key="target_logits",
             figure=figure,
+            code=(target_arithmetic,),
         )
-probabilities = reading.probabilities[0].tolist()
-furniture.say(
-    words.shift_sentence(tokens, reading.loss),
-    *(
-        [
-            words.edges_sentence(
-                [texts[token] for token in typed_words],
-                start=start,
-                end=end,
-                first=probabilities[0],
-                last=probabilities[-1],
-            )
-        ]
-        if has_edges and len(own) == len(whole)
-        else []
-    ),
-    key="what_targets",
-)
-aids.numbers(
-    Table(
-        "inputs and targets",
-        ["t", "input", "input id", "target", "target id", "loss in nats"],
-        [
-            [t, texts[token], token, texts[target], target, loss]
-            for t, (token, target, loss) in enumerate(zip(own, own[1:], losses, strict=False))
-        ],
-    ),
-    key="targets",
-)
+
+
+def edges() -> list[str]:
+    """Say what start and end token do, where they can be seen."""
+    if not has_edges or len(own) < len(whole):
+        return []
+    first, kind_of_first = typed_words[0], kind(tokenizer, typed_words[0])
+    if start:
+        alone = after_prefix(model, own[:1], first)
+        read_there = None if causal or last < 2 else reading.probabilities[0, 0].item()
+        begun = words.start_sentence(
+            texts[first], words.First(kind_of_first, alone, read_there, is_prompt=has_prompt)
+        )
+    else:
+        begun = words.no_start_sentence(
+            texts[first], kind_of_first, is_prompt=has_prompt, always_fed=context >= corpus.context_length
+        )
+    # The last target is never among the inputs, with or without a mask.
+    return [
+        begun,
+        words.end_sentence(texts[typed_words[-1]], reading.probabilities[0, -1].item() if end else None),
+    ]
+
+
+furniture.say(words.shift_sentence(tokens, reading.loss, causal=causal), *edges(), key="what_targets")
 asked_words = words_of(tokenizer, corpus.examples(1, seed=ASKED_SEED)[0])
 asked = with_edges(tokenizer, asked_words, start=start, end=end)[:ASKED_TOKENS]
 check(
@@ -243,14 +280,19 @@ check(
         len(asked) - 1,
     ),
 )
-noun = tokenizer.noun.removesuffix("s")
 if has_edges:
     other = not (start or end)
     imagined = with_edges(tokenizer, typed_words, start=other, end=other)
     question = token_questions.how_many_targets(
-        len(typed_words), len(imagined) - 1, start=other, end=other, now=len(whole) - 1, noun=noun
+        len(typed_words),
+        len(imagined) - 1,
+        start=other,
+        end=other,
+        now=len(whole) - 1,
+        kinds=kinds(tokenizer, typed_words),
     )
 else:
+    noun = tokenizer.noun.removesuffix("s")
     question = token_questions.how_many_targets_with_one_more(len(typed_words), noun=noun)
 check("c10", question)
 
@@ -323,9 +365,34 @@ with padding_box:
         border=True,
     )
     furniture.say(
-        words.padding_sentence(reading, counted_in=counted_in, pads_exist=tokenizer.pad is not None),
+        words.padding_sentence(
+            reading, counted_in=counted_in, pads_exist=tokenizer.pad is not None, causal=causal
+        ),
         key="what_padding",
     )
+    if tokenizer.pad is not None:
+        furniture.differently(
+            "c11",
+            "It speaks of zero padding. Zero is only the id of the pad token: its embedding is a vector like any other, not one "
+            "of zeros, and what pads would cost is left out of the loss.",
+        )
+
+row_at, time_at = state.get("cell at", (0, at))
+if row_at >= len(samples):
+    row_at, time_at = 0, at
+with grid_box:
+    place = batch_grid(
+        [
+            (name("row", n=row + 1), [grid_cell(row, time) for time in range(len(sample))])
+            for row, sample in enumerate(samples)
+        ],
+        key="batch_grid",
+        selected=(row_at, min(time_at, len(samples[0]) - 1)),
+        title="The batch: a row per sample, a column per time",
+        legend=["Under each token its loss as a target, in nats. Patterned: padding."],
+        on_choose=choose_cell,
+    ) or Place(0, 1)
+    n, t = place
     aids.numbers(
         Table(
             "the batch, cell by cell",
@@ -336,21 +403,9 @@ with padding_box:
                 for time, token in enumerate(sample)
             ],
         ),
-        key="batch",
-    )
-
-with grid_box:
-    place = batch_grid(
-        [
-            (name("row", n=row + 1), [grid_cell(row, time) for time in range(len(sample))])
-            for row, sample in enumerate(samples)
-        ],
         key="batch_grid",
-        selected=(0, 1),
-        title="The batch: a row per sample, a column per time",
-        legend=["Under each token its loss as a target, in nats. Patterned: padding."],
-    ) or Place(0, 1)
-    n, t = place
+        code=(as_batch, token_losses),
+    )
     with st.container(key="what_cell"):
         symbol = name("token", t=t, n=n + 1)
         st.text(
@@ -362,8 +417,13 @@ with grid_box:
 
 st.subheader("One row is enough")
 st.caption(
-    "The rows of a batch are read at once, but each by itself. So from here on one row is looked at, the one that is "
-    "chosen in the grid, and its number is left out."
+    "The rows of a batch are read at once, but each by itself. So it is enough to look at one row, the one that is chosen in "
+    "the grid, and its number is left out. "
+    + (
+        "It is your sentence, and the next pages look at it too. Choose another row in the grid to go on with that one."
+        if n == 0
+        else "The next pages look at your sentence, which is row 1, unless you go on with this row."
+    )
 )
 length = padding[n].count(False)
 token_strips(
@@ -375,11 +435,36 @@ token_strips(
                 Chip(texts[samples[n][time]], f"{name('token', t=time)} · {words.nats(losses[n][time - 1])}")
                 for time in range(1, length + 1)
             ],
+            start=1,
         ),
     ],
     key="one_row",
+    row=n,
+    marked=t,
     caption=f"Row {n + 1}. Under each target its loss; their mean is {number(reading.row_means[n].item())} nats.",
 )
+aids.numbers(
+    Table(
+        f"inputs and targets of row {n + 1}",
+        ["t", "input", "target", "loss in nats"],
+        [
+            [time, texts[samples[n][time]], texts[samples[n][time + 1]], losses[n][time]]
+            for time in range(length)
+        ],
+    ),
+    key="one_row",
+    code=(read,),
+)
+
+
+def go_on() -> None:
+    """Put the words of the chosen row where the sentence is typed: the next pages follow."""
+    state["sentence"] = tokenizer.decode(drawn[n - 1][:context])
+    choose_token(t)
+
+
+if n > 0:
+    st.button("Go on with this row", icon=":material/arrow_upward:", key="go_on_with_row", on_click=go_on)
 
 st.markdown("**Does another row matter? Change a token in it.**")
 others = [row for row in range(len(samples)) if row != n]
@@ -408,17 +493,16 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 if new is not None:
     changes = replace_token(model, batch, changed, spot, new).amax(dim=1).tolist()  # (B,)
     old = texts[samples[changed][spot]]
-    sheet(
-        Table(
-            "greatest change of any logit of a row",
-            ["row", "token replaced", "greatest change"],
-            [
-                [row + 1, f"{visible(old)} → {visible(texts[new])}" if row == changed else "", change]
-                for row, change in enumerate(changes)
-            ],
-        ),
-        key="changes",
+    table = Table(
+        "greatest change of any logit of a row",
+        ["row", "token replaced", "greatest change"],
+        [
+            [row + 1, f"{visible(old)} → {visible(texts[new])}" if row == changed else "", change]
+            for row, change in enumerate(changes)
+        ],
     )
+    sheet(table, key="changes")
+    aids.numbers(table, key="changes", code=(replace_token,))
     furniture.say(words.change_sentence(changes, changed, n), key="what_change")
 other_row = others[0]
 another = (samples[other_row][0] + 1) % len(texts)
@@ -426,4 +510,3 @@ tried = replace_token(model, batch, other_row, 0, another).amax(dim=1).tolist() 
 check("c14", token_questions.how_much_change(n, other_row, tried[n], tried[other_row]))
 
 furniture.next_page("embeddings", "how does a token become numbers?")
-furniture.show_code(as_batch, Batch.from_sequences, read, target_arithmetic, replace_token)

@@ -9,6 +9,11 @@ TERMS = {
         "A piece of text that the decoder reads and writes as a whole: here a word, a character or a pair of "
         "bytes. Inside it is a number, its id. Written ωₜ, where t counts from 0."
     ),
+    "decoder": (
+        "The network that this explorer is about: it reads tokens from left to right and says after each of them how likely "
+        "every token of its vocabulary is to come next."
+    ),
+    "corpus": "The texts that a decoder is trained on. Most are made by a small grammar here, so the best loss is known.",
     "vocabulary": "All tokens that the decoder knows, special ones included; V is their number.",
     "target": (
         "The token that should be predicted at a position. It is the next token of the same text, so nobody has "
@@ -30,6 +35,9 @@ TERMS = {
         "−ln of the probability that the decoder gives to the target, in nats: 0 if it is certain and right, "
         "0.69 for one half, 2.3 for a tenth. The loss of a batch is the mean over its real targets."
     ),
+    "nats": (
+        "The unit of a loss, from the natural logarithm: 1 nat for a probability of 1/e, about 37 %. One nat is 1.44 bits."
+    ),
     "update": (
         "One step of training: a batch is read, its loss is computed, and every weight is moved a little so that the loss "
         "would have been smaller."
@@ -40,6 +48,7 @@ TERMS = {
         "The least loss that is possible on a corpus whose grammar is known: what cannot be foreseen costs every "
         "decoder something. Drawn as a dashed line with its formula."
     ),
+    "exact match": "A prompt that is continued without a single mistake: every token is the one that had to come.",
     "valid sentence": "One that the decoder wrote by itself and that keeps every rule of the grammar of its corpus.",
     "true history": "The real tokens before a position, taken from the data.",
     "teacher forcing": (
@@ -54,6 +63,7 @@ TERMS = {
         "prediction."
     ),
     "prediction": "The token with the largest logit, or one drawn by the probabilities. Written with a hat: ω̂ₜ.",
+    "prefix": "The first tokens of a text, up to some place: what a decoder has read when it predicts the next one.",
     "context": (
         "The tokens that the decoder can see at once, at most its context length. If a text grows longer, the first ones "
         "fall out of sight."
@@ -72,15 +82,30 @@ TERMS = {
         "decoder can tell where a token stands."
     ),
     "embedding": "A token's row of the embedding table: a vector of numbers that training sets.",
+    "width": (
+        "How many numbers a vector of the decoder has, d. The same at every position and in every layer, and chosen before "
+        "training."
+    ),
     "query": "What a position asks for: a vector made from its embedding, one per head. Rows of the matrices.",
     "key": "What a position offers to be found by: a vector per head. Columns of the matrices.",
     "score": "Query times key, divided by the root of their width: how well the two fit.",
     "mask": "Says which keys each query may look at; the causal mask closes those that come later.",
-    "softmax": "Takes e to the power of each score and divides by the sum of the row.",
+    "causal mask": (
+        "Keeps every position from reading what stands after it: it may look at itself and at what came before, nothing else."
+    ),
+    "softmax": (
+        "Makes shares of numbers: e to the power of each, divided by the sum of all these. The largest number gets the "
+        "largest share, −∞ gets none, and all shares together are 1."
+    ),
     "weight": "What the softmax makes of a score: a share of 1.",
     "value": "What a position hands over to those that look at it: a vector, one per head. Written v.",
     "head": "One attention of its own, with its own queries, keys and values. Several work side by side in a layer.",
     "layer": "One block of the decoder: attention, then an MLP. Each reads what the one before it has made.",
+    "MLP": (
+        "The second half of a layer: two projections with a bend between them, computed at each position from its own vector "
+        "alone."
+    ),
+    "projection": "A vector made from another one: each of its numbers is a sum of all those, with weights set by training.",
     "contextual embedding": (
         "The vector of a position after the last block: its token, mixed with what it has looked at. Written h, drawn grey."
     ),
@@ -94,12 +119,22 @@ TERMS = {
 
 
 # The words of the strip that stands on top of every page.
-OF_THE_STRIP = ("parameters", "seed", "update", "teacher forcing")
+OF_THE_STRIP = (
+    "decoder",
+    "corpus",
+    "layer",
+    "head",
+    "width",
+    "parameters",
+    "seed",
+    "update",
+    "teacher forcing",
+)
 
 
 def explain(*terms: str) -> None:
-    """Offer terms of TERMS in a line; each opens where it stands."""
+    """Offer terms of TERMS in a line, each once; each opens where it stands."""
     with st.container(horizontal=True, gap="small", key="glossary"):
-        for term in terms:
+        for term in dict.fromkeys(terms):
             with st.popover(term, type="tertiary", width="content"):
                 st.text(TERMS[term])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,8 @@ from decoder.figures import style
 from decoder.figures.matrices import visible
 from decoder.figures.target_words import Role
 from decoder.language import clean
-from pages.ui.choice import Choice, nothing
+from pages.ui import pointing
+from pages.ui.choice import Choice, chosen
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "grid"
 
@@ -20,7 +21,7 @@ _component = st.components.v2.component(
     "decoder_grid",
     html='<div class="root"></div>',
     css=(_ASSETS / "grid.css").read_text(encoding="utf-8"),
-    js=(_ASSETS / "grid.js").read_text(encoding="utf-8"),
+    js=pointing.SCRIPT + (_ASSETS / "grid.js").read_text(encoding="utf-8"),
 )
 _LOOKS: dict[Role, str] = {"input only": "given", "target": "", "padding": "empty"}
 
@@ -51,6 +52,7 @@ def batch_grid(
     selected: tuple[int, int] | None = None,
     title: str,
     legend: Sequence[str] = (),
+    on_choose: Callable[[Place], None] | None = None,
 ) -> Place | None:
     """Draw rows of equally many cells; a click, or arrow keys and Enter, choose one.
 
@@ -60,6 +62,7 @@ def batch_grid(
         selected: the cell that is chosen until somebody chooses another; a changed value overrides the choice.
         title: what a screen reader calls the grid.
         legend: short lines under the grid.
+        on_choose: called with a cell that was chosen, before the run that follows.
 
     Returns:
         The chosen cell, or None.
@@ -72,6 +75,12 @@ def batch_grid(
         raise ValueError(f"the rows have {sorted(widths)} cells: pad them to one length")
     (width,) = widths
     state = Choice(key, selected, (len(rows), width))
+
+    def chooses() -> None:
+        place = chosen(key, (len(rows), width))
+        if place and on_choose:
+            on_choose(Place(*place))
+
     _component(
         key=key,
         data={
@@ -86,7 +95,7 @@ def batch_grid(
                 for name in ("muted", "masked", "hatch", "sign")
             },
         },
-        on_chosen_change=nothing,
+        on_chosen_change=chooses,
     )
     return Place(*state.place) if state.place else None
 

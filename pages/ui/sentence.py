@@ -9,8 +9,10 @@ from torch import Tensor, tensor
 
 from decoder import Corpus, Decoder
 from decoder.figures.matrices import token_labels
+from decoder.figures.words import listed
 from decoder.inference.generation import encode_prompt
 from decoder.language import clean
+from decoder.language.sequences import kinds
 from pages.ui.session import refuse
 
 REFERENCE = {"ibm": "IBM taught me GPT", "ibm-long": "IBM taught me GPT"}
@@ -42,7 +44,7 @@ def type_sentence(corpus: Corpus, context: int) -> str:
         max_chars=2_000,
         key="sentence",
         bind="query-params",
-        help="Type another one, in words that the corpus knows.",
+        help=f"Type another one, in {listed([f'{kind}s' for kind in kinds(corpus.tokenizer)])} that the corpus knows.",
     )
     return clean(typed)
 

@@ -11,7 +11,8 @@ import streamlit as st
 from decoder.figures import style
 from decoder.figures.matrices import visible
 from decoder.language import clean
-from pages.ui.choice import Choice, nothing
+from pages.ui import pointing
+from pages.ui.choice import Choice, chosen
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "shift"
 
@@ -19,7 +20,7 @@ _component = st.components.v2.component(
     "decoder_shift",
     html='<div class="root"></div>',
     css=(_ASSETS / "shift.css").read_text(encoding="utf-8"),
-    js=(_ASSETS / "shift.js").read_text(encoding="utf-8"),
+    js=pointing.SCRIPT + (_ASSETS / "shift.js").read_text(encoding="utf-8"),
 )
 
 
@@ -47,7 +48,8 @@ def shift_table(
     selected: int | None = None,
     caption: str = "",
     legend: Sequence[str] = (),
-    on_choose: Callable[[], None] = nothing,
+    reads_all: bool = False,
+    on_choose: Callable[[int], None] | None = None,
 ) -> int | None:
     """Draw T inputs, T targets, and an arrow from each target to the same token one row lower among the inputs.
 
@@ -59,7 +61,8 @@ def shift_table(
         selected: the token that is chosen until somebody chooses another; a changed value overrides the choice.
         caption: what a screen reader says first.
         legend: short lines under the picture.
-        on_choose: called before the run in which a new choice is seen for the first time.
+        reads_all: whether every prediction reads all inputs, as without a mask; else those above its own place.
+        on_choose: called with a token that was chosen, before the run that follows.
 
     Returns:
         The chosen token's time, or None.
@@ -73,6 +76,12 @@ def shift_table(
         )
     state = Choice(key, None if selected is None else [selected], [len(tokens)])
     sent = [_token(token) for token in tokens]
+
+    def chooses() -> None:
+        place = chosen(key, [len(tokens)])
+        if place and on_choose:
+            on_choose(place[0])
+
     _component(
         key=key,
         data={
@@ -85,9 +94,10 @@ def shift_table(
             "turn": state.turn,
             "caption": clean(caption),
             "legend": [clean(line) for line in legend],
+            "reads_all": reads_all,
             "looks": {"muted": f"light-dark({style.LIGHT.muted}, {style.DARK.muted})"},
         },
-        on_chosen_change=on_choose,
+        on_chosen_change=chooses,
     )
     return state.place[0] if state.place else None
 

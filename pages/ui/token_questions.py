@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from decoder.figures.matrices import visible
-from decoder.figures.target_words import counted, ordinal, quoted
+from decoder.figures.target_words import counted, counted_kinds, ordinal, quoted
 from decoder.figures.words import number
 from decoder.training.reading import Reading
 from pages.ui import notation
@@ -24,14 +24,14 @@ def _place(t: int, to_be: str, to_stand: str) -> str:
     )
 
 
-def which_token(tokens: Sequence[str]) -> Question:
-    """C1: which token stands at a time?"""
+def which_token(tokens: Sequence[str], ids: Sequence[int]) -> Question:
+    """C1: which token stands at a time? With its id, as it stands in the vocabulary."""
     at = min(ASKED_TIME, len(tokens) - 1)
     shown = [visible(token) for token in tokens]
     return Question(
         f"Which token {_place(at, 'is', 'stands')}?",
         shown[at],
-        f"At t = {at} stands {quoted(tokens[at])}, the {ordinal(at + 1)} token, because counting begins at 0.",
+        f"At t = {at} stands {quoted(tokens[at])}, id {ids[at]}, the {ordinal(at + 1)} token, because counting begins at 0.",
         lambda given: (
             f"“{given}” stands at t = {shown.index(given)}; counting begins at 0, so t = {at} is the {ordinal(at + 1)} token."
         ),
@@ -53,11 +53,11 @@ def which_token_if_shifted(tokens: Sequence[str], shifted: Sequence[str], *, sta
     return Question(
         f"And {then} the start token: which token {_place(at, 'would be', 'would stand')}?",
         right,
-        f"{then.capitalize()} <s> every word moves by 1 place, and “{right}” comes to stand at t = {at}.",
+        f"{then.capitalize()} <s> every other token moves by 1 place, and “{right}” comes to stand at t = {at}.",
         lambda given: (
-            f"“{given}” stands at t = {at} {now} <s>; switching it moves every word by 1 place."
+            f"“{given}” stands at t = {at} {now} <s>; switching it moves every other token by 1 place."
             if given == visible(tokens[at])
-            else f"Switching <s> moves every word by exactly 1 place: look beside “{visible(tokens[at])}”."
+            else f"Switching <s> moves every other token by exactly 1 place: look beside “{visible(tokens[at])}”."
         ),
         options=sorted({visible(token) for token in (*tokens, *shifted)}),
     )
@@ -79,7 +79,7 @@ def what_targets(inputs: str, targets: str, following: str, count: int) -> Quest
 
 
 def how_many_targets(
-    words: int, targets: int, *, start: bool, end: bool, now: int, noun: str = "word"
+    words: int, targets: int, *, start: bool, end: bool, now: int, kinds: Sequence[str] = ("word",)
 ) -> Question:
     """C10: how many targets would the sentence have with other special tokens?
 
@@ -89,7 +89,7 @@ def how_many_targets(
         start: whether it then has the start token.
         end: whether it then has the end token.
         now: number of its targets as the page shows it.
-        noun: what the vocabulary consists of.
+        kinds: what these tokens are called.
     """
     case = {
         (True, True): "with both <s> and </s>",
@@ -97,11 +97,11 @@ def how_many_targets(
         (False, True): "without <s>, with </s>",
         (False, False): "without <s> and without </s>",
     }[start, end]
-    tokens = words + start + end
+    tokens, counted_words = words + start + end, counted_kinds(words, kinds)
     return Question(
-        f"How many targets has this sentence of {counted(words, noun)} {case}?",
+        f"How many targets has this sentence of {counted_words} {case}?",
         targets,
-        f"{counted(words, noun)} {case} make {counted(tokens, 'token')}, and every one but the first is a target: {targets}.",
+        f"{counted_words} {case} make {counted(tokens, 'token')}, and every one but the first is a target: {targets}.",
         lambda given: (
             f"{given} is the number of targets as the switches stand now."
             if given == now
@@ -163,7 +163,8 @@ def how_many_pads(text: str, cells: int, real: int) -> Question:
     """
     pads = cells - real
     return Question(
-        f"Suppose that the short row “{text}” joins this batch. How many of the then {cells} target cells are padding?",
+        f"Suppose that the short row “{text}” joins this batch. How many of the {cells} target cells that it then has are "
+        "padding?",
         pads,
         f"{cells} target cells, {real} of them real tokens: {counted(pads, 'pad')}.",
         lambda given: (
@@ -179,8 +180,8 @@ def what_mean(reading: Reading) -> Question:
     total = reading.loss * reading.real
     sums = f"{number(total)} / {reading.cells} = {number(reading.padded_loss)}"
     return Question(
-        f"The {reading.real} real targets cost {number(total)} nats together. Suppose that a pad costs 0 and is counted like "
-        "a target: which mean is reported? (two decimals)",
+        f"In the batch as drawn, {reading.cells} target cells, the {reading.real} real targets cost {number(total)} nats "
+        "together. Suppose that a pad costs 0 and is counted like a target: which mean is reported? (two decimals)",
         reading.padded_loss,
         f"{sums}, although the {reading.real} real targets still cost {number(reading.loss)} each."
         if reading.cells > reading.real

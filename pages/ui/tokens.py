@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -11,7 +11,9 @@ import streamlit as st
 from decoder.figures import style
 from decoder.figures.matrices import visible
 from decoder.language import clean
-from pages.ui.choice import Choice, nothing
+from pages.ui import pointing
+from pages.ui.choice import Choice
+from pages.ui.choice import chosen as chosen_now
 
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "tokens"
 
@@ -19,7 +21,7 @@ _component = st.components.v2.component(
     "decoder_tokens",
     html='<div class="root"></div>',
     css=(_ASSETS / "tokens.css").read_text(encoding="utf-8"),
-    js=(_ASSETS / "tokens.js").read_text(encoding="utf-8"),
+    js=pointing.SCRIPT + (_ASSETS / "tokens.js").read_text(encoding="utf-8"),
 )
 
 Kind = Literal["true", "own", "wrong", "special", "empty", "fresh"]
@@ -49,6 +51,8 @@ class Strip(NamedTuple):
     chips: Sequence[Chip]
     meaning: style.Meaning | None = None
     """Gives the row its colour."""
+    start: int | None = 0
+    """Time of its first token in the row of the page's batch; None: its tokens do not stand there."""
 
 
 def token_strips(
@@ -59,6 +63,9 @@ def token_strips(
     pressable: bool = False,
     first: int = 0,
     caption: str = "",
+    row: int | None = None,
+    marked: int | None = None,
+    on_choose: Callable[[int], None] | None = None,
 ) -> int | None:
     """Rows of tokens with their columns aligned; columns that do not fit follow below, all rows together.
 
@@ -70,6 +77,9 @@ def token_strips(
             none is chosen by `selected`.
         first: number of the first column.
         caption: a line under the rows.
+        row: of the page's batch, from 0, if the strips show one: pointing at a token marks it in all pictures of that batch.
+        marked: time of the token that is chosen in another picture.
+        on_choose: called with a column that was chosen, before the run that follows.
 
     Returns:
         The chosen column, or None.
@@ -77,9 +87,14 @@ def token_strips(
     Raises:
         ValueError: if a chip is of no known kind.
     """
-    state = Choice(
-        key, None if selected is None else [selected], [max((len(s.chips) for s in strips), default=0)]
-    )
+    limits = [max((len(strip.chips) for strip in strips), default=0)]
+    state = Choice(key, None if selected is None else [selected], limits)
+
+    def chooses() -> None:
+        place = chosen_now(key, limits)
+        if place and on_choose:
+            on_choose(place[0])
+
     _component(
         key=key,
         data={
@@ -90,9 +105,11 @@ def token_strips(
             "selected": state.place,
             "turn": state.turn,
             "caption": clean(caption),
+            "row": row,
+            "marked": marked,
             "looks": _LOOKS,
         },
-        on_chosen_change=nothing,
+        on_chosen_change=chooses,
     )
     return state.place[0] if state.place else None
 
@@ -103,6 +120,7 @@ def _strip(strip: Strip) -> dict[str, Any]:
         "name": clean(strip.name),
         "chips": [_chip(chip) for chip in strip.chips],
         "color": meant and style.COLORS[meant],
+        "start": strip.start,
         "ink": meant and _in_both(*(theme.text_colors[meant] for theme in style.THEMES.values())),
     }
 

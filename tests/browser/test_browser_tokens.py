@@ -165,6 +165,92 @@ def test_a_token_that_is_chosen_is_chosen_everywhere_and_its_logits_are_the_deco
     )
 
 
+def pointed(page):
+    """What is marked as pointed at: key -> tokens."""
+    return {
+        key: page.key(key).locator(".pointed bdi").all_text_contents()
+        for key in ("token_chips", "shift", "batch_grid", "one_row")
+    }
+
+
+def test_pointing_at_a_token_marks_it_in_every_picture_and_a_click_chooses_it_there(visit):
+    page = visit("tokens", rows=3, height=4000).trained()
+    me = {"token_chips": ["me", "11"], "shift": ["me", "me"], "batch_grid": ["me"], "one_row": ["me", "me"]}
+    nothing = {key: [] for key in me}
+    heading = page.main.locator("h1")
+    for part in (
+        page.key("token_chips").locator("td[data-column='3'] .chip").first,
+        page.key("shift").locator('button[data-row="2"][data-side="1"]'),
+        cell(page, 0, 3),
+        page.key("one_row").locator("bdi", has_text="me").first,  # as an input
+        page.key("one_row").locator("bdi", has_text="me").last,  # as a target, one column further left
+    ):
+        part.hover()
+        page.until(lambda: pointed(page) == me, f"me everywhere, not {pointed(page)}")
+        heading.hover()
+        page.until(lambda: pointed(page) == nothing, "nothing")
+    cell(page, 1, 2).hover()  # of another row, which no other picture shows
+    page.until(lambda: [*map(len, pointed(page).values())] == [0, 0, 1, 0], "one cell")
+    heading.hover()
+
+    page.key("token_chips").locator('button[tabindex="0"]').focus()  # and by the keyboard alone
+    for press in ("ArrowRight", "ArrowRight"):
+        page.page.keyboard.press(press)
+    page.until(lambda: pointed(page) == me, "me everywhere")
+    page.page.keyboard.press("Enter")
+    expect(cell(page, 0, 3)).to_have_attribute("aria-pressed", "true")
+    assert page.key("one_row").locator(".picked bdi").all_text_contents() == ["me", "me"]
+    page.idle()
+    cell(page, 0, 4).click()
+    expect(page.key("token_chips").locator('button[aria-pressed="true"]')).to_have_text("4")
+    expect(page.key("shift").locator('button[data-row="3"][data-side="1"]')).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    expect(page.key("one_row").locator(".picked bdi").first).to_have_text("GPT")
+    page.idle()
+    cell(page, 2, 1).click()
+    expect(page.key("one_row").locator(".caption")).to_contain_text("Row 3.")
+    page.idle()
+    cell(page, 2, 2).hover()
+    page.until(lambda: [*map(len, pointed(page).values())] == [0, 0, 1, 2], "this row, below and above")
+    expect(page.key("token_chips").locator('button[aria-pressed="true"]')).to_have_text(
+        "4"
+    )  # the sentence keeps its own
+
+
+def test_without_a_mask_all_inputs_are_marked_as_read(visit, trainings):
+    unmasked = trainings.model(preset("ibm", causal=False))
+    page = visit("tokens", mode="no mask").trained()
+    expect(page.key("shift").locator("button.seen")).to_have_count(5)
+    expect(page.key("target_reading")).to_contain_text("reads all 5 inputs, the target among them")
+    alone = math.exp(-nats(unmasked, ["<s>", "IBM"])[0])
+    said = re.search(
+        r"From <s> alone the decoder gives it ([0-9.]+) %", page.key("what_targets").inner_text()
+    )
+    assert float(said[1]) == pytest.approx(100 * alone, rel=0.06)
+
+
+def test_the_caption_of_a_table_breaks_into_lines_on_a_phone(visit):
+    page = visit("tokens", width=390, height=900, count_pads="true").trained()
+    page.key("one_row numbers").locator("summary").click()
+    frame, caption = (
+        page.key("one_row sheet").locator(".scroll"),
+        page.key("one_row sheet").locator("caption span"),
+    )
+    expect(caption).to_be_visible()
+    caption.evaluate(
+        "element => { element.textContent = 'as long a caption as a table has ever had '.repeat(3); }"
+    )
+    scrolls = frame.evaluate(
+        "element => { element.querySelector('td').textContent = 'x'.repeat(99); return element.scrollWidth; }"
+    )
+    assert scrolls > frame.bounding_box()["width"]
+    frame.evaluate("element => { element.scrollLeft = 200; }")
+    box, text = frame.bounding_box(), caption.bounding_box()
+    assert box["x"] - 1 <= text["x"]
+    assert text["x"] + text["width"] <= box["x"] + box["width"] + 1
+
+
 def test_start_and_end_token_add_a_target_each(visit, model):
     page = visit("tokens").trained()
     for key, tokens in (("with_start", SENTENCE[1:]), ("with_end", SENTENCE[1:-1])):
@@ -282,10 +368,10 @@ def test_checks_say_why_and_take_the_right_answer(visit, model):
 
 def test_numbers_and_pictures_can_be_taken_away(visit, model):
     page = visit("tokens").trained()
-    page.key("logits numbers").locator("summary").click()
+    page.key("target_logits numbers").locator("summary").click()
     row = logits(model, SENTENCE)[0]
     with page.page.expect_download() as download:
-        page.key("logits-csv download").locator("button").click()
+        page.key("target_logits-csv download").locator("button").click()
     with open(download.value.path(), encoding="utf-8-sig", newline="") as file:  # noqa: PTH123
         head, *lines = csv.reader(io.StringIO(file.read()))
     assert head == ["id", "token", "logit", "probability"]
@@ -294,11 +380,11 @@ def test_numbers_and_pictures_can_be_taken_away(visit, model):
     assert math.fsum(float(line[3]) for line in lines) == pytest.approx(1)
     for kind, start in (("svg", b"<svg"), ("png", b"\x89PNG")):
         with page.page.expect_download() as download:
-            page.key(f"logits-{kind} download").locator("button").click()
-        assert download.value.suggested_filename == f"logits.{kind}"
+            page.key(f"target_logits-{kind} download").locator("button").click()
+        assert download.value.suggested_filename == f"target_logits.{kind}"
         with open(download.value.path(), "rb") as file:  # noqa: PTH123
             assert file.read().startswith(start)
-    expect(page.key("logits sheet").locator("tbody tr")).to_have_count(len(TOKENS))
+    expect(page.key("target_logits sheet").locator("tbody tr")).to_have_count(len(TOKENS))
 
 
 def test_a_link_carries_sentence_and_notation_and_words_are_explained_in_place(visit):

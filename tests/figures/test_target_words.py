@@ -50,18 +50,67 @@ def test_the_shift_counts_targets_and_names_both_ends():
     assert "1.25 nats" in said
 
 
-@pytest.mark.parametrize("start", [True, False])
-@pytest.mark.parametrize("end", [True, False])
-def test_the_edges_are_said_as_they_are(start, end):
-    said = words.edges_sentence(["IBM", "GPT"], start=start, end=end, first=0.2, last=0.5)
-    assert ("20 %" in said, "never predicted" in said) == (start, not start)
-    assert ("50 %" in said, "no reason ever to stop" in said) == (end, not end)
+def test_a_low_loss_without_a_mask_is_no_merit():
+    assert "no mask" not in words.shift_sentence(TOKENS, 1.25)
+    assert "a low loss is no sign that it can predict" in words.shift_sentence(TOKENS, 0.01, causal=False)
+    assert "no mask" not in words.shift_sentence(
+        ["IBM", "GPT"], 1.25, causal=False
+    )  # its one target is no input
+
+
+def test_the_start_token_makes_the_first_word_a_target():
+    said = words.start_sentence("IBM", words.First("word", 0.2))
+    assert (
+        said
+        == "Thanks to <s> the first word “IBM” is a target as well. From <s> alone the decoder gives it 20 %."
+    )
+    unmasked = words.start_sentence("IBM", words.First("word", 0.00029, 0.9995))
+    assert "From <s> alone the decoder gives it 0.03 %." in unmasked
+    assert "In the table above “IBM” gets 99.95 %, because without a mask it is read there." in unmasked
+    given = words.start_sentence("c", words.First("letter", 0.2, is_prompt=True))
+    assert (
+        "the first letter “c” is a target on this page as well; in training it belongs to the prompt" in given
+    )
+    assert "never scored" in given
+
+
+def test_without_the_start_token_the_first_word_is_never_predicted():
+    said = words.no_start_sentence("IBM", "word", is_prompt=False, always_fed=True)
+    assert "“IBM” is never predicted, so nothing is learned about how a sentence begins." in said
+    assert "has always been fed <s>" in said
+    said = words.no_start_sentence("5", "number", is_prompt=True, always_fed=False)
+    assert "the first number “5” is never predicted; here training does not score it anyway" in said
+    assert "always" not in said
+
+
+@pytest.mark.parametrize(("last", "stops"), [(0.5, True), (0.1, True), (0.011, False)])
+def test_a_decoder_is_said_to_stop_only_where_it_is_likely_to(last, stops):
+    said = words.end_sentence("GPT", last)
+    assert f"after “GPT” the decoder gives it {words.percent(last)}." in said
+    assert ("That is how it comes to stop" in said, "hardly ever stop here" in said) == (stops, not stops)
+    assert "no reason ever to stop" in words.end_sentence("GPT", None)
 
 
 def test_what_a_prediction_may_read_is_what_stands_before_it():
-    assert "may read 3 inputs: <s> IBM taught." in words.target_sentence(TOKENS, 3)
+    assert words.target_sentence(TOKENS, 3) == (
+        "“me” is the target at position t = 2, where “taught” is the input. Its prediction may read 3 inputs: <s> IBM taught."
+    )
     assert "never a target" in words.target_sentence(TOKENS, 0)
     assert "12 inputs: … " in words.target_sentence([*TOKENS, *TOKENS, "end"], 12)
+
+
+def test_without_a_mask_a_prediction_reads_all_inputs():
+    said = words.target_sentence(TOKENS, 1, causal=False)
+    assert said.endswith(
+        "This decoder has no mask: its prediction reads all 5 inputs, the target among them."
+    )
+    assert words.target_sentence(TOKENS, 5, causal=False).endswith("only this last target is not among them.")
+    assert "may read 1 input: IBM." in words.target_sentence(["IBM", "GPT"], 1, causal=False)
+
+
+def test_what_is_counted_is_called_what_it_is():
+    assert words.counted_kinds(1, ["word"]) == "1 word"
+    assert words.counted_kinds(14, ["word", "letter"]) == "14 words and letters"
 
 
 def test_a_loss_is_spelled_out_from_its_logit():
@@ -73,6 +122,13 @@ def test_a_loss_is_spelled_out_from_its_logit():
         f"= {total + 0.5:.4g} nats",
         f"p(me) = e^−{total + 0.5:.4g} = {100 * math.exp(-total - 0.5):.1f} %, rank 3 of 3",
     ]
+
+
+def test_a_loss_can_be_spelled_out_in_plain_names():
+    spelled = target_arithmetic(torch.tensor([2.0, 1.0, -0.5]), 2)
+    lines = words.loss_arithmetic(spelled, "me", "logit", 3, probability="probability").splitlines()
+    assert lines[0] == "−ln probability(me) = ln Σ e^logit − logit[me]"
+    assert lines[3].startswith("probability(me) = e^−")
 
 
 def test_a_small_loss_can_be_recomputed_from_the_numbers_shown():
@@ -104,6 +160,14 @@ def test_a_batch_without_padding_says_so():
     found = reading([[1, 5, 2], [1, 4, 2]])
     assert "All 4 targets are real" in words.padding_sentence(found, counted_in=True, pads_exist=True)
     assert "no padding token" in words.padding_sentence(found, counted_in=False, pads_exist=False)
+
+
+def test_without_a_mask_pads_are_read_though_they_do_not_count():
+    found = reading([[1, 5, 2, 0, 0], [1, 4, 3, 5, 2]])
+    assert "the pads are read all the same" in words.padding_sentence(
+        found, counted_in=False, pads_exist=True, causal=False
+    )
+    assert "mask" not in words.padding_sentence(found, counted_in=True, pads_exist=True)
 
 
 @pytest.mark.parametrize(

@@ -32,24 +32,25 @@ def test_the_right_cell_is_right_and_none_is_no_answer():
 
 
 def test_the_token_asked_for_is_the_one_at_that_time():
-    question = questions.which_token(TOKENS)
+    question = questions.which_token(TOKENS, [1, 3, 8, 11, 15, 2])
     assert question.right == TOKENS[3]
     assert set(question.options) == set(TOKENS)
+    assert "At t = 3 stands “me”, id 11, the 4th token" in question.reason
     assert "t = 1;" in question.wrong("IBM")
 
 
 @pytest.mark.parametrize(
     ("start", "shifted", "right"), [(True, TOKENS[1:], "GPT"), (False, ["<pad>", *TOKENS], "taught")]
 )
-def test_switching_the_start_token_moves_every_word_by_one(start, shifted, right):
+def test_switching_the_start_token_moves_every_other_token_by_one(start, shifted, right):
     question = questions.which_token_if_shifted(TOKENS, shifted, start=start)
     assert question.right == right
-    assert "moves every word by 1 place" in question.wrong("me")
+    assert "moves every other token by 1 place" in question.wrong("me")
     assert "exactly 1 place" in question.wrong("IBM")
 
 
 def test_a_short_row_is_asked_about_its_last_token():
-    assert questions.which_token(["a", "b"]).right == "b"
+    assert questions.which_token(["a", "b"], [3, 4]).right == "b"
     assert questions.which_token_if_shifted(["a", "b"], ["b"], start=True).right == "b"
 
 
@@ -67,6 +68,12 @@ def test_the_number_of_targets_is_asked_for_a_named_case(start, end, case):
     assert "as the switches stand now" in question.wrong(9)
     assert "number of tokens" in question.wrong(4 + start + end)
     assert "leave out the first" in question.wrong(77)
+    assert question.text.startswith("How many targets has this sentence of 4 words")
+
+
+def test_letters_and_numbers_are_not_called_words():
+    question = questions.how_many_targets(14, 14, start=True, end=False, now=15, kinds=["word", "letter"])
+    assert "this sentence of 14 words and letters with <s>" in question.text
 
 
 def test_targets_are_compared_word_by_word():
