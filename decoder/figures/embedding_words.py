@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from decoder.config import Positions
 from decoder.figures.matrices import visible
+from decoder.figures.symbols import Notation
 from decoder.figures.target_words import counted, quoted
 from decoder.figures.words import listed, number, percent, printed
 from decoder.model.embeddings import Difference
@@ -17,6 +18,23 @@ TRAINED_WITH: dict[Positions, str] = {
     "sinusoidal": "sinusoidal positions",
     "none": "no positions",
 }
+
+
+class Called(NamedTuple):
+    """What the three vectors of a position are called in a sentence."""
+
+    embedding: str
+    position: str
+    total: str
+
+
+SYMBOLS = Called("embedding x", "position vector p", "sum x + p")
+NAMES = Called("embedding", "position vector", "sum")
+
+
+def called(notation: Notation) -> Called:
+    """Return what the vectors are called with the lecture's symbols, or in plain words."""
+    return NAMES if notation == "names" else SYMBOLS
 
 
 class TrainedPositions(NamedTuple):
@@ -101,30 +119,32 @@ def row_sentence(token: str, token_id: int, width: int, *, symbol: str, is_row: 
     return f"{begin} it becomes {symbol}, and {found}."
 
 
-def sum_sentence(token: str, t: int, x: float, p: float, total: float, *, has_positions: bool) -> str:
+def sum_sentence(
+    token: str, t: int, x: float, p: float, total: float, *, has_positions: bool, names: Called = SYMBOLS
+) -> str:
     """Spell out the first number of the three vectors at a position."""
     if not has_positions:
         return (
-            f"This decoder has no positions: the position vector p is 0 everywhere, so at t = {t} the sum is the vector of "
+            f"This decoder has no positions: the {names.position} is 0 everywhere, so at t = {t} the sum is the vector of "
             f"{quoted(token)} itself."
         )
     # As many digits as it takes to get the printed sum from the printed numbers.
     digits = next((d for d in range(4, 17) if number(printed(x, d) + printed(p, d)) == number(total)), 17)
     plus = f"− {number(-p, digits)}" if p < 0 else f"+ {number(p, digits)}"
     return (
-        f"At t = {t}, number by number: the first one is {number(x, digits)} {plus} = {number(total)}. The embedding x belongs "
-        f"to {quoted(token)} wherever it stands; the position vector p belongs to t = {t} whatever stands there."
+        f"At t = {t}, number by number: the first one is {number(x, digits)} {plus} = {number(total)}. The {names.embedding} "
+        f"belongs to {quoted(token)} wherever it stands; the {names.position} belongs to t = {t} whatever stands there."
     )
 
 
-def twice_sentence(token: str, t: int, other: int, found: Difference) -> str:
+def twice_sentence(token: str, t: int, other: int, found: Difference, names: Called = SYMBOLS) -> str:
     """Say which vectors of one token differ between two positions."""
     return (
         f"{quoted(token)} at t = {t} and at t = {other}, {counted(abs(t - other), 'step')} apart. Greatest difference: "
-        f"embedding x {exactly(found.embedding)}, position vector p {exactly(found.position)}, sum x + p "
+        f"{names.embedding} {exactly(found.embedding)}, {names.position} {exactly(found.position)}, {names.total} "
         f"{exactly(found.total)}."
         + (
-            " Only thanks to p are the two inputs different."
+            f" Only thanks to the {names.position} are the two inputs different."
             if found.embedding == 0 < found.total
             else " Nothing tells the two apart."
             if found.total == 0
@@ -162,9 +182,14 @@ def positions_sentence(trained: Sequence[TrainedPositions]) -> str:
 def order_sentence(change: float, n_layers: int, kind: Positions, rounding: float) -> str:
     """Say what shuffling the tokens before the last one did to the last logits."""
     decoder = f"{counted(n_layers, 'layer')}, {TRAINED_WITH[kind]}"
+    if change == 0:
+        return (
+            f"{decoder}: the logits after the last token do not change at all, not in a single bit: this decoder cannot tell "
+            "the two orders apart."
+        )
     if change < rounding:
         return (
-            f"{decoder}: the logits after the last token change by at most {exactly(change)}. That is rounding, from adding "
+            f"{decoder}: the logits after the last token change by at most {number(change)}. That is rounding, from adding "
             "the same numbers in another order: this decoder cannot tell the two orders apart."
         )
     if kind != "none":

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
+from decoder import Batch, Decoder
 from decoder.figures import embedding_words as words
 from decoder.figures.matrices import visible
 from decoder.figures.tables import Table
 from decoder.language.sequences import as_batch, neighbours, typed_sequence, with_edges
 from decoder.model import embeddings, order
 from decoder.model.positions import sinusoidal_positions
-from decoder.training.matching import exact_matches
 from pages.ui import aids, furniture, glossary, notation, position_lanes, session, strip
 from pages.ui import embedding_questions as questions
 from pages.ui.checks import check
@@ -36,6 +36,7 @@ table = model.token_table.weight
 name = notation.name
 
 notation.switch()
+in_symbols, called = notation.chosen() == "symbols", words.called(notation.chosen())
 glossary.explain(
     "token",
     "vocabulary",
@@ -46,6 +47,11 @@ glossary.explain(
     "sample",
     "padding",
     "logits",
+    "target",
+    "prediction",
+    "loss",
+    "floor",
+    "causal mask",
     *glossary.OF_THE_STRIP,
 )
 
@@ -64,9 +70,13 @@ if len(own) < len(whole):
 with st.container(horizontal=True, vertical_alignment="bottom"):
     count = st.slider("Rows", 2, MOST_ROWS, 4, key="rows", bind="query-params", width=160)
     draw = st.number_input("Shuffle number", 0, 999, 0, key="shuffle", bind="query-params", width=160)
+b_rows, t_tokens, d = (
+    ("B rows", "T tokens", " d") if in_symbols else ("several rows", "equally many tokens", "")
+)
 st.caption(
-    "The inputs of a batch, B rows of T tokens: row 1 is your sentence, the others are drawn from the corpus. Click any cell, "
-    "or walk with the arrow keys, to see the vector that it becomes. The width d is chosen with the decoder, in the sidebar."
+    f"The inputs of a batch, {b_rows} of {t_tokens}: row 1 is your sentence, the others are drawn from the corpus. Click any "
+    f"cell, or walk with the arrow keys, to see the vector that it becomes. The width{d} is chosen with the decoder, in the "
+    "sidebar."
 )
 drawn = neighbours(corpus, typed_words, count - 1, seed=int(draw))
 rows = [own, *(with_edges(tokenizer, row, start=True, end=True) for row in drawn)]
@@ -85,40 +95,55 @@ def grid_cell(row: int, time: int) -> GridCell:
 place = batch_grid(
     [(name("row", n=row + 1), [grid_cell(row, time) for time in range(length)]) for row in range(len(ids))],
     key="ids",
-    selected=embeddings.first_with_twin(ids),
+    selected=embeddings.first_with_twin(ids, tokenizer.pad),
     title="The inputs of a batch: a row per sample, a column per time",
 ) or Place(0, 0)
+aids.numbers(
+    Table(
+        "inputs of the batch",
+        ["sample", "t", "token", "id"],
+        [
+            [row, time, texts[token], token]
+            for row, sample in enumerate(ids, 1)
+            for time, token in enumerate(sample)
+        ],
+    ),
+    key="ids",
+    code=(as_batch, Batch.from_sequences),
+)
+grid_shape, block_shape = ("B × T", "B × T × d") if in_symbols else ("rows × tokens", "rows × tokens × width")
 ids_box, numbers_box = st.columns(2)
-ids_box.metric(f"B × T = {len(ids)} × {length}: ids", f"{len(ids) * length:,}", border=True)
+ids_box.metric(f"{grid_shape} = {len(ids)} × {length}: ids", f"{len(ids) * length:,}", border=True)
 numbers_box.metric(
-    f"B × T × d = {len(ids)} × {length} × {width}: numbers", f"{inputs.embeddings.numel():,}", border=True
+    f"{block_shape} = {len(ids)} × {length} × {width}: numbers", f"{inputs.embeddings.numel():,}", border=True
 )
 
 token = ids[place.row][place.time]
 same = embeddings.twins(ids, place)
 compared = [place, *same[:1]]
 found = embeddings.difference(inputs, place, same[0]) if same else None
-symbols = [name("embedding", t=time, n=row + 1) for row, time in compared]
+named = [name("embedding", t=time, n=row + 1) for row, time in compared]
 scale = embeddings.reach(table)
 shown = [inputs.embeddings[cell].tolist() for cell in compared]
 vectors(
-    [Vector(symbol, values, visible(texts[token])) for symbol, values in zip(symbols, shown, strict=True)],
+    [Vector(symbol, values, visible(texts[token])) for symbol, values in zip(named, shown, strict=True)],
     key="cell_vector",
     reach=scale,
     title="The vector of the chosen cell, and of another one with the same id",
 )
 furniture.say(
     words.shape_sentence(len(ids), length, width),
-    words.vector_sentence(texts[token], token, symbols[0], symbols[-1] if same else None, found, len(same)),
+    words.vector_sentence(texts[token], token, named[0], named[-1] if same else None, found, len(same)),
     key="what_vector",
 )
 aids.numbers(
     Table(
         "vector of the chosen cell",
-        ["number", *symbols],
+        ["number", *named],
         [[at, *values] for at, values in enumerate(zip(*shown, strict=True), 1)],
     ),
     key="cell_vector",
+    code=(embeddings.decoder_inputs, embeddings.difference),
 )
 asked = [questions.how_many_numbers(exploration.config.batch_size, shape.context_length, width)]
 if pair := embeddings.other_pair(ids, compared):  # not the two that are compared above
@@ -132,6 +157,12 @@ check("c13", *asked)
 st.subheader("A predicted token is looked up in the same table")
 st.caption(
     "Choose up to where the decoder reads. Under each input stands what it predicts next, and whether that is true."
+    + (
+        ""
+        if shape.causal
+        else " This decoder has no causal mask: each prediction is made in a pass over the inputs up to its own, so that it "
+        "cannot read its target."
+    )
 )
 predicted = embeddings.predictions(model, seen)
 at = min(state.get("read to", 2), len(seen) - 1)
@@ -144,17 +175,32 @@ chosen = token_strips(
                 Chip(texts[token], name("prediction", t=t), "own" if token == own[t] else "wrong")
                 for t, token in enumerate(predicted, 1)
             ],
+            start=None,
         ),
     ],
     key="read_to",
     pressable=True,
     selected=at,
+    row=0,
 )
 at = state["read to"] = at if chosen is None else chosen
+aids.numbers(
+    Table(
+        "what is predicted after each input",
+        ["t", "input", "prediction", "id of the prediction", "next token"],
+        [
+            [t, texts[token], texts[after], after, texts[true]]
+            for t, (token, after, true) in enumerate(zip(seen, predicted, own[1:], strict=True))
+        ],
+    ),
+    key="read_to",
+    code=(embeddings.predictions,),
+)
 strips_box = st.container()
 st.caption(
-    "The embedding table E: one row per token of the vocabulary, one column per number. The outlined row belongs to the "
-    "prediction. Click another one, or use the arrow keys and Enter, to feed back that token instead."
+    f"The embedding table{' E' if in_symbols else ''}: one row per token of the vocabulary, one column per number. The "
+    "outlined row belongs to the prediction. Click another one, or use the arrow keys and Enter, to feed that token back "
+    "instead."
 )
 marked = set(seen)
 first = sorted({*own, *predicted})
@@ -188,6 +234,7 @@ aids.numbers(
         ],
     ),
     key="embedding_table",
+    code=(Decoder.__init__,),
 )
 with strips_box:
     fed = embeddings.feed_back(model, seen[: at + 1], picked)
@@ -200,6 +247,20 @@ with strips_box:
         key="looked_up",
         reach=scale,
         title="The vector of the last input, and of the token that is fed back",
+    )
+    aids.numbers(
+        Table(
+            "vector of the last input, and of the token that is fed back",
+            ["number", x, x_hat],
+            [
+                [at, *values]
+                for at, values in enumerate(
+                    zip(table[seen[at]].tolist(), fed.vector.tolist(), strict=True), 1
+                )
+            ],
+        ),
+        key="looked_up",
+        code=(embeddings.feed_back,),
     )
     furniture.say(
         words.predicted_sentence(
@@ -219,6 +280,16 @@ with strips_box:
         ),
         key="what_row",
     )
+omega_hat, x_hat = (
+    (f" {name('prediction')}", name("predicted embedding")) if in_symbols else ("", "its embedding")
+)
+furniture.differently(
+    "c3",
+    f"It calls the prediction{omega_hat} “derived from the maximum output”, and {x_hat} a vector that is predicted and "
+    "“combined with” the original embedding. The prediction is the index of the largest logit, not that logit. No vector is "
+    f"predicted: {x_hat} is the row of the table with that index. And it is appended as the next input, not added to an "
+    "earlier one.",
+)
 check(
     "c3",
     questions.how_many_vectors(len(texts), width, embeddings.distinct_rows(table)),
@@ -229,8 +300,8 @@ check(
 
 st.subheader("The position adds a vector of its own")
 st.caption(
-    "The embedding x says which token stands there, the position vector p says where. The decoder reads their sum. Choose a "
-    "position; then put the same token at another one as well."
+    f"The {called.embedding} says which token stands there, the {called.position} says where. The decoder reads their sum. "
+    "Choose a position; then put the same token at another one as well."
 )
 t = min(state.get("position at", 2), len(seen) - 1)
 chosen = token_strips(
@@ -238,8 +309,18 @@ chosen = token_strips(
     key="position_at",
     pressable=True,
     selected=t,
+    row=0,
 )
 t = state["position at"] = t if chosen is None else chosen
+aids.numbers(
+    Table(
+        "the inputs",
+        ["t", "token", "id"],
+        [[time, texts[token], token] for time, token in enumerate(seen)],
+    ),
+    key="position_at",
+    code=(type(tokenizer).encode, with_edges),
+)
 elsewhere = [time for time in range(len(seen)) if time != t]
 other = st.selectbox(
     "Put the same token also at",
@@ -283,11 +364,12 @@ sentences = [
         t,
         *(part[t][0].item() for _, part in parts),
         has_positions=shape.positions != "none",
+        names=called,
     )
 ]
 if other is not None:
     apart = embeddings.difference(inputs, (0, t), (0, other))
-    sentences.append(words.twice_sentence(texts[seen[t]], t, other, apart))
+    sentences.append(words.twice_sentence(texts[seen[t]], t, other, apart, called))
 furniture.say(*sentences, key="what_sum")
 aids.numbers(
     Table(
@@ -296,6 +378,12 @@ aids.numbers(
         [[at, *values] for at, values in enumerate(zip(*(strip.values for strip in strips), strict=True), 1)],
     ),
     key="sum",
+    code=(embeddings.decoder_inputs, *([sinusoidal_positions] if shape.positions == "sinusoidal" else [])),
+)
+furniture.differently(
+    "c8",
+    "It says that positional encoding is “added at each step”. A position vector is added once, to the embedding at its own "
+    "position: what was added at earlier positions stays as it is when later tokens come.",
 )
 
 shuffles = state.get("shuffles", 0)
@@ -354,6 +442,18 @@ elif shuffles:
         ],
         key="orders",
     )
+    aids.numbers(
+        Table(
+            "the two orders",
+            ["t", "as typed", "id", "shuffled", "id"],
+            [
+                [time, texts[one], one, texts[two], two]
+                for time, (one, two) in enumerate(zip(seen, shuffled, strict=True))
+            ],
+        ),
+        key="orders",
+        code=(order.shuffle_before_last,),
+    )
     furniture.say(words.order_sentence(probe.change, n_layers, kind, order.ROUNDING), key="what_order")
     aids.numbers(
         Table(
@@ -361,7 +461,8 @@ elif shuffles:
             ["id", "token", "as typed", "shuffled"],
             [[at, *values] for at, values in enumerate(zip(texts, probe.before, probe.after, strict=True))],
         ),
-        key="orders",
+        key="order_logits",
+        code=(order.untrained, order.probe_order),
     )
 
 st.subheader("What positions are worth")
@@ -373,10 +474,3 @@ if st.toggle("Train and compare the three", key="compare_positions", bind="query
     position_lanes.compare(position_lanes.explore(exploration.config.seed))
 
 furniture.next_page("causal_mask", "what keeps a prediction from reading its own target?")
-furniture.show_code(
-    embeddings.decoder_inputs,
-    embeddings.feed_back,
-    sinusoidal_positions,
-    order.probe_order,
-    exact_matches,
-)

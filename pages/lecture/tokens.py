@@ -373,8 +373,8 @@ with padding_box:
     if tokenizer.pad is not None:
         furniture.differently(
             "c11",
-            "It speaks of zero padding. Zero is only the id of the pad token: its embedding is a vector like any other, not one "
-            "of zeros, and what pads would cost is left out of the loss.",
+            "It speaks of zero padding. Zero is only the id of the pad token: its embedding is a vector like any other, not "
+            "one of zeros, and what pads would cost is left out of the loss.",
         )
 
 row_at, time_at = state.get("cell at", (0, at))

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from decoder.figures.embedding_words import exactly
+from decoder.figures.embedding_words import called, exactly
 from decoder.figures.matrices import visible
 from decoder.figures.words import number
 from decoder.model.embeddings import Difference
+from pages.ui import notation
 from pages.ui.checks import Question
 
-YES, BY_ROUNDING = "yes", "no, only by rounding"
+YES, BY_ROUNDING = "yes", "no, at most by rounding"
 EQUAL, DIFFERENT = "yes, exactly", "no"
-_SETS = {
-    (False, False, False): "none of them",
-    (False, True, True): "p and x + p",
-    (True, False, True): "x and x + p",
-    (True, True, True): "all three",
-    (False, False, True): "x + p only",
-    (False, True, False): "p only",
-    (True, False, False): "x only",
-}
+
+
+def _size(symbol: str, value: int) -> str:
+    """Write "V = 35", or in plain names the number alone."""
+    return f"{symbol} = {value:,}" if notation.chosen() == "symbols" else f"{value:,}"
 
 
 def how_many_numbers(rows: int, length: int, width: int) -> Question:
     """C13: how many numbers does a batch become?"""
     total = rows * length * width
     return Question(
-        f"In training this decoder reads {rows} rows of {length} positions at once, each a vector of width d = {width}. "
-        "How many numbers is that?",
+        f"In training this decoder reads {rows} rows of {length} positions at once, each a vector of width "
+        f"{_size('d', width)}. How many numbers is that?",
         total,
         f"{rows} · {length} · {width} = {total:,}.",
         lambda given: (
@@ -56,11 +53,12 @@ def are_twins_equal(token: str, one: str, other: str, found: Difference) -> Ques
 
 def how_many_vectors(vocab_size: int, width: int, distinct: int) -> Question:
     """C3: how many different vectors can x̂ be? `distinct` rows of the table differ, counted."""
+    x_hat = f" {notation.name('predicted embedding')}" if notation.chosen() == "symbols" else ""
     return Question(
-        f"The vocabulary has V = {vocab_size:,} tokens, a vector d = {width} numbers. How many different vectors can the "
-        "embedding x̂ of a predicted token be?",
+        f"The vocabulary has {_size('V', vocab_size)} tokens, a vector {_size('d', width)} numbers. How many different "
+        f"vectors can the embedding{x_hat} of a predicted token be?",
         distinct,
-        f"x̂ is a row of a table with {vocab_size:,} rows; {distinct:,} of them are different, counted just now.",
+        f"It is a row of a table with {vocab_size:,} rows; {distinct:,} of them are different, counted just now.",
         lambda given: (
             f"{given:,} is how many numbers one vector has. Which vectors are there to choose from?"
             if given == width
@@ -74,17 +72,18 @@ def how_many_vectors(vocab_size: int, width: int, distinct: int) -> Question:
 
 def what_comes_out(outputs: int, width: int) -> Question:
     """C3: what does the decoder output at a position? `outputs` numbers came out, counted."""
+    x_hat = "the vector x̂" if notation.chosen() == "symbols" else "the embedding of the prediction"
     logits, vector, one = (
         f"{outputs:,} logits, one per token",
-        f"the vector x̂, {width} numbers",
+        f"{x_hat}, {width} numbers",
         "one number, the id",
     )
     return Question(
         "What does the decoder itself put out at a position?",
         logits,
-        f"{outputs:,} logits came out just now. The largest one is found, its id is looked up, and only that gives x̂.",
+        f"{outputs:,} logits came out just now. The largest one is found, its id is looked up, and only that gives {x_hat}.",
         lambda given: (
-            "x̂ is looked up afterwards, in the same table as any other token's vector."
+            f"{x_hat.capitalize()} is looked up afterwards, in the same table as any other token's vector."
             if given == vector
             else "The id is found from what the decoder puts out: it is the place of the largest number."
         ),
@@ -94,21 +93,31 @@ def what_comes_out(outputs: int, width: int) -> Question:
 
 def what_differs(token: str, t: int, other: int, found: Difference) -> Question:
     """C8: one token at two positions: which of x, p and x + p differ?"""
-    right = _SETS[found.embedding != 0, found.position != 0, found.total != 0]
+    names = called(notation.chosen())
+    x, p, total = ("x", "p", "x + p") if notation.chosen() == "symbols" else names
+    sets = {
+        (True, False, False): f"{x} only",
+        (False, True, False): f"{p} only",
+        (False, True, True): f"{p} and {total}",
+        (True, True, True): "all three",
+        (False, False, False): "none of them",
+    }
+    found_to_differ = found.embedding != 0, found.position != 0, found.total != 0
+    right = sets.get(found_to_differ, f"{x} and {total}" if found_to_differ[0] else f"{total} only")
     return Question(
-        f"“{visible(token)}” stands at t = {t} and at t = {other}. Which of its embedding x, its position "
-        "vector p and their sum x + p differ between the two?",
+        f"“{visible(token)}” stands at t = {t} and at t = {other}. Which of its {names.embedding}, its {names.position} and "
+        f"their {names.total} differ between the two?",
         right,
-        f"Computed just now: greatest difference of x {exactly(found.embedding)}, of p {exactly(found.position)}, of x + p "
-        f"{exactly(found.total)}.",
+        f"Computed just now: greatest difference of the {names.embedding} {exactly(found.embedding)}, of the {names.position} "
+        f"{exactly(found.position)}, of the {names.total} {exactly(found.total)}.",
         lambda given: (
-            "x is looked up by the id alone, and the id is the same."
-            if given in {"x only", "x and x + p", "all three"} and found.embedding == 0
-            else "p is looked up by the time alone, and the times differ: then the sum differs too."
+            f"The {names.embedding} is looked up by the id alone, and the id is the same."
+            if given in {sets[True, False, False], "all three"} and found.embedding == 0
+            else f"The {names.position} is looked up by the time alone, and the times differ: then the sum differs too."
             if found.position != 0
-            else "This decoder has no positions: p is 0 at every time."
+            else f"This decoder has no positions: the {names.position} is 0 at every time."
         ),
-        options=["x only", "p only", "p and x + p", "all three", "none of them"],
+        options=list(dict.fromkeys([*sets.values(), right])),
     )
 
 
@@ -122,12 +131,13 @@ def does_order_matter(n_layers: int, change: float, rounding: float) -> Question
     """
     right = BY_ROUNDING if change < rounding else YES
     layers = "One layer" if n_layers == 1 else "Two layers" if n_layers == 2 else f"{n_layers} layers"
+    measured = f"they change by {number(change)}" if change else "they do not change in a single bit"
     return Question(
         f"{layers}, positions off: all tokens before the last one are shuffled. Do the logits after the last token change?",
         right,
-        f"Tried just now: they change by {exactly(change)}"
+        f"Tried just now: {measured}"
         + (
-            ", which is rounding: the last token sums over all others, whatever their order."
+            f"{', which is rounding' if change else ''}: the last token sums over all others, whatever their order."
             if right == BY_ROUNDING
             else ": a second layer reads what the first has mixed under the mask, and that depends on the order."
         ),

@@ -58,9 +58,17 @@ def test_the_sum_is_spelled_out_with_its_sign():
 def test_what_tells_two_equal_tokens_apart_is_what_differs():
     said = words.twice_sentence("me", 3, 6, MOVED)
     assert "“me” at t = 3 and at t = 6, 3 steps apart" in said
-    assert "embedding x exactly 0, position vector p 0.5, sum x + p 0.5. Only thanks to p" in said
+    assert (
+        "embedding x exactly 0, position vector p 0.5, sum x + p 0.5. Only thanks to the position vector p"
+        in said
+    )
     assert "Nothing tells the two apart" in words.twice_sentence("me", 3, 4, EQUAL)
     assert words.twice_sentence("me", 3, 4, Difference(1, 1, 1)).endswith("x + p 1.")
+    plain = words.twice_sentence("me", 3, 6, MOVED, words.called("names"))
+    assert (
+        "embedding exactly 0, position vector 0.5, sum 0.5. Only thanks to the position vector are" in plain
+    )
+    assert words.called("symbols") == words.SYMBOLS
 
 
 def trained(kind, different, repeated):
@@ -87,7 +95,11 @@ def test_nothing_breaks_where_nothing_broke():
 
 def test_order_is_called_unseen_only_below_rounding():
     assert "cannot tell the two orders apart" in words.order_sentence(4e-7, 1, "none", 1e-4)
-    assert "exactly 0" in words.order_sentence(0, 1, "none", 1e-4)
+    assert "rounding" in words.order_sentence(4e-7, 1, "none", 1e-4)
+    unmoved = words.order_sentence(0, 1, "none", 1e-4)
+    assert "do not change at all" in unmoved
+    assert "cannot tell" in unmoved
+    assert "rounding" not in unmoved
     said = words.order_sentence(0.35, 2, "none", 1e-4)
     assert said.startswith("2 layers, no positions: ")
     assert "up to 0.35" in said

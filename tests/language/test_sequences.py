@@ -79,7 +79,7 @@ def test_characters_are_characters_even_if_they_are_letters():
 
 
 def test_too_short_a_text_is_told_what_to_type():
-    with pytest.raises(ValueError, match="type at least 1 word or letter$"):
+    with pytest.raises(ValueError, match=r"type at least 1 word or letter$"):
         typed_sequence(load_corpus("alphabet").tokenizer, "", start=True, end=True)
 
 

@@ -53,10 +53,11 @@ def test_what_differs_is_what_was_found_to_differ(found, right):
     assert hint in question.wrong("p only")
 
 
-@pytest.mark.parametrize(("layers", "change"), [(1, 5e-7), (2, 0.35), (2, 1e-6), (1, 0.2)])
+@pytest.mark.parametrize(("layers", "change"), [(1, 5e-7), (2, 0.35), (2, 1e-6), (1, 0.2), (1, 0.0)])
 def test_whether_order_matters_is_decided_by_the_change(layers, change):
     question = questions.does_order_matter(layers, change, 1e-4)
-    assert question.right == ("yes" if change > 1e-4 else "no, only by rounding")
+    assert question.right == ("yes" if change > 1e-4 else "no, at most by rounding")
     assert question.text.startswith("One layer," if layers == 1 else "Two layers,")
-    assert ("which is rounding" in question.reason) == (change < 1e-4)
+    assert ("which is rounding" in question.reason) == (0 < change < 1e-4)
+    assert ("do not change in a single bit" in question.reason) == (change == 0)
     assert ("Under the mask" in question.wrong("")) == (change > 1e-4)

@@ -1,15 +1,25 @@
 """The page of embeddings and positions without a browser: what it says is what the library computes, on every kind of text."""
 
+import dataclasses
 import json
 import random
 
 import pytest
 import torch
+from reading_pages import (
+    SYMBOL,
+    pictures_and_numbers,
+    recorded,
+    sent,
+    terms_in,
+    terms_offered,
+    words_of,
+)
 from streamlit.testing.v1 import AppTest
 
 from decoder import Decoder, TextSource, load_corpus, open_corpus
 from decoder.training.presets import preset
-from pages.ui import glossary, session, strip
+from pages.ui import session, strip
 from pages.ui.session import Exploration, Snapshot
 
 TEXT = " ".join(random.Random(8).choices(["red", "old", "quiet", "boat", "train"], k=300))
@@ -22,9 +32,13 @@ SENTENCE = ["<s>", "IBM", "taught", "me", "GPT"]
 @pytest.fixture
 def visit(monkeypatch):
     """Open the page over an untrained decoder: its numbers need no training to be right."""
+    tables = recorded(monkeypatch)
 
-    def open_page(corpus="ibm", text=None, level="word", positions="learned", state=None, **query):
-        config = preset(TextSource(text, level) if text else corpus, size="small", positions=positions)
+    def open_page(
+        corpus="ibm", text=None, level="word", state=None, positions="learned", causal=True, **query
+    ):
+        source = TextSource(text, level) if text else corpus
+        config = preset(source, size="small", positions=positions, causal=causal)
         model = Decoder(config.decoder, seed=1)
         explored = Exploration(config, "run", open_corpus(config.corpus, config.decoder.context_length))
         monkeypatch.setattr(session, "explore", lambda: explored)
@@ -37,7 +51,7 @@ def visit(monkeypatch):
         at.switch_page("pages/lecture/embeddings.py")
         at.run()
         assert not at.exception
-        at.model = model
+        at.model, at.tables = model, tables
         return at
 
     return open_page
@@ -73,12 +87,15 @@ def near(found, expected):
 
 
 def test_every_picture_shows_rows_of_the_two_tables(visit):
-    at = visit(rows="2", shuffle="1")
-    pair = [[*SENTENCE, "</s>"], ["<s>", *IBM.examples(48, seed=1)[0].split(), "</s>"]]
-    length = max(map(len, pair)) - 1
-    own, other = ([*row, *["<pad>"] * length][:length] for row in pair)
-    chosen = next(
-        (token for at, token in enumerate(own) if at and token in own[:at] + own[at + 1 :] + other), "<s>"
+    at = visit(rows="3", shuffle="0")
+    rows = [[*SENTENCE, "</s>"], *(["<s>", *row.split(), "</s>"] for row in IBM.examples(48, seed=0)[:2])]
+    length = max(map(len, rows)) - 1
+    rows = [row[:length] for row in rows]  # what is not filled up
+    chosen = next(  # the first token that stands at another time as well
+        word
+        for row in rows
+        for t, word in enumerate(row)
+        if t and any(word in one[:t] + one[t + 1 :] for one in rows)
     )
     table, places = at.model.token_table.weight.tolist(), at.model.position_table.tolist()
     cell, looked_up, whole, total = pictures(at)
@@ -140,7 +157,7 @@ def test_every_check_can_be_answered_with_computed_numbers(visit):
         "c3-0": 35,
         "c3-1": "35 logits, one per token",
         "c8-0": "p and x + p",
-        "c8-1": "no, only by rounding",
+        "c8-1": "no, at most by rounding",
         "c8-2": "yes",
     }
     for name, answer in answers.items():
@@ -206,11 +223,137 @@ def test_a_sentence_longer_than_the_context_is_cut_and_says_so(visit):
 
 
 def test_plain_names_take_the_place_of_symbols(visit):
-    names = visit(notation="plain names")
-    page = [text for text in said(names) if text not in glossary.TERMS.values()]
-    assert not any("ω" in text for text in page)
+    names = visit(notation="plain names", state={"shuffles": 1})
+    assert [text for text in words_of(names) if SYMBOL.search(text)] == []
+    assert any(
+        "Which of its embedding, its position vector and their sum differ" in text for text in said(names)
+    )
+    names.selectbox(key="answer-c8-0").set_value("position vector and sum")
+    names.button(key="submit-c8-0").click().run()
+    assert told(names, "✓ Right")
+    for level in ("none", "sinusoidal"):
+        other = visit(notation="plain names", positions=level)
+        assert [text for text in words_of(other) if SYMBOL.search(text)] == []
+    assert [text for text in words_of(visit()) if SYMBOL.search(text)]
     assert [row["name"] for row in pictures(names)[3]["rows"]] == [
         "embedding 2",
         "position vector 2",
         "embedding 2 + position vector 2",
     ]
+
+
+# ---- what the numbers are
+
+
+def rows_under(at, key):
+    table, _ = at.tables[key]
+    return table.rows
+
+
+def test_the_tables_are_those_of_the_library(visit):
+    at = visit(rows="2", shuffle="1", state={"shuffles": 1})
+    pair = [[*SENTENCE, "</s>"], ["<s>", *IBM.examples(48, seed=1)[0].split(), "</s>"]]
+    length = max(map(len, pair)) - 1
+    grid = [[*row, *["<pad>"] * length][:length] for row in pair]
+    assert rows_under(at, "ids") == [
+        [n, t, token, TOKENS.index(token)] for n, row in enumerate(grid, 1) for t, token in enumerate(row)
+    ]
+    table, places = at.model.token_table.weight.tolist(), at.model.position_table.tolist()
+    cell, *_ = pictures(at)
+    own, twin = rows_of(cell)
+    assert rows_under(at, "cell_vector") == expected_pairs(own, twin)
+    x, p = table[ids("taught")[0]], places[2]
+    assert rows_under(at, "sum") == [
+        [k, pytest.approx(a), pytest.approx(b), pytest.approx(a + b, abs=1e-7)]
+        for k, (a, b) in enumerate(zip(x, p, strict=True), 1)
+    ]
+    assert rows_under(at, "position_at") == [[t, token, *ids(token)] for t, token in enumerate(SENTENCE)]
+    with torch.no_grad():
+        logits = [at.model(torch.tensor([ids(*SENTENCE[:end])]))[0, -1] for end in range(1, 6)]
+    after = [int(row.argmax()) for row in logits]
+    assert rows_under(at, "read_to") == [
+        [t, SENTENCE[t], TOKENS[after[t]], after[t], [*SENTENCE, "</s>"][t + 1]] for t in range(5)
+    ]
+    assert rows_under(at, "looked_up") == expected_pairs(x, table[after[2]])
+    assert rows_under(at, "embedding_table") == [[k, TOKENS[k], *row] for k, row in enumerate(table)]
+    assert TOKENS[after[2]] in told(at, "After “<s> IBM taught” the largest of 35 logits")
+
+
+def expected_pairs(one, other):
+    return [
+        [k, pytest.approx(a, abs=1e-6), pytest.approx(b, abs=1e-6)]
+        for k, (a, b) in enumerate(zip(one, other, strict=True), 1)
+    ]
+
+
+def test_the_two_orders_and_their_logits_are_those_of_the_library(visit):
+    at = visit(layers="2", state={"shuffles": 1})
+    strips = {
+        strip["name"]: [chip["text"] for chip in strip["chips"]] for strip in sent(at, "orders")["strips"]
+    }
+    typed, shuffled = strips["as typed"], strips["shuffled"]
+    assert (typed, sorted(shuffled), shuffled[-1]) == (SENTENCE, sorted(SENTENCE), "GPT")
+    assert rows_under(at, "orders") == [
+        [t, a, *ids(a), b, *ids(b)] for t, (a, b) in enumerate(zip(typed, shuffled, strict=True))
+    ]
+    blind = Decoder(dataclasses.replace(at.model.config, n_layers=2, positions="none"), seed=0)
+    with torch.no_grad():
+        before, after = (blind(torch.tensor([ids(*tokens)]))[0, -1].tolist() for tokens in (typed, shuffled))
+    assert rows_under(at, "order_logits") == [
+        [k, token, pytest.approx(before[k], abs=1e-5), pytest.approx(after[k], abs=1e-5)]
+        for k, token in enumerate(TOKENS)
+    ]
+
+
+def test_without_a_mask_a_prediction_reads_nothing_behind_its_prefix(visit):
+    at = visit(causal=False, positions="sinusoidal")
+    with torch.no_grad():
+        alone = [int(at.model(torch.tensor([ids(*SENTENCE[:end])]))[0, -1].argmax()) for end in range(1, 6)]
+        at_once = at.model(torch.tensor([ids(*SENTENCE)]))[0].argmax(dim=1).tolist()
+    assert alone != at_once
+    assert [row[3] for row in rows_under(at, "read_to")] == alone
+    assert [chip["text"] for chip in sent(at, "read_to")["strips"][1]["chips"]] == [
+        TOKENS[token] for token in alone
+    ]
+    assert f"that of “{TOKENS[alone[2]]}”" in told(at, "After “<s> IBM taught”")
+    assert any("This decoder has no causal mask" in caption.value for caption in at.caption)
+    assert not any("mask" in caption.value for caption in visit().caption)
+
+
+# ---- what every picture has
+
+
+def test_numbers_and_code_stand_under_every_picture(visit):
+    at = visit(state={"shuffles": 1})
+    found = [each for each in pictures_and_numbers(at) if each != ("numbers", "order_logits")]
+    shown = [key for kind, key in found if kind == "picture"]
+    assert shown == ["ids", "cell_vector", "read_to", "looked_up", "table", "position_at", "sum", "orders"]
+    named = {"table": "embedding_table"}
+    assert found == [
+        (kind, named.get(key, key) if kind == "numbers" else key)
+        for key in shown
+        for kind in ("picture", "numbers")
+    ]
+    assert [key for key, (_, code) in at.tables.items() if not 1 <= len(code) <= 2] == []
+    at.session_state["looked_up numbers"] = True
+    at.run()
+    assert any("def feed_back(model: Decoder" in code.value for code in at.code)
+
+
+def test_every_word_of_the_glossary_is_explained_where_it_is_used(visit):
+    for corpus, causal in (("ibm", True), ("reverse", False)):
+        at = visit(corpus, causal=causal, state={"shuffles": 1}, layers="2")
+        assert terms_in(words_of(at)) - terms_offered(at) == set()
+    assert {"layer", "causal mask", "prediction", "loss", "floor"} <= terms_offered(at)
+
+
+def test_the_page_says_where_the_lecture_says_it_differently(visit):
+    at = visit()
+    row, position = [
+        caption.value for caption in at.caption if "Where the lecture says it differently" in caption.value
+    ]
+    assert "index of the largest logit" in row
+    assert "x̂ is the row of the table with that index" in row
+    assert "appended as the next input, not added" in row
+    assert "“added at each step”" in position
+    assert "added once, to the embedding at its own position" in position
