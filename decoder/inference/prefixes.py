@@ -39,6 +39,11 @@ class Comparison(NamedTuple):
         return max(self.differences)
 
 
+def prefix_lengths(T: int) -> range:
+    """Return how long the prefixes are that T predictions are made from, one pass over each."""
+    return range(1, T + 1)
+
+
 @torch.no_grad()
 def compare_passes(
     model: Decoder, tokens: Tensor, *, masked: bool = True, repeats: int = REPEATS
@@ -51,8 +56,8 @@ def compare_passes(
     mask = causal_mask(T) if masked else causal_mask(T).new_ones(T, T)
 
     def one_by_one() -> Tensor:
-        lengths = range(1, T + 1)
-        return torch.cat([model.trace(tokens[:, :n], mask=mask[:n, :n]).logits[:, -1] for n in lengths])
+        passes = [model.trace(tokens[:, :n], mask=mask[:n, :n]) for n in prefix_lengths(T)]
+        return torch.cat([each.logits[:, -1] for each in passes])
 
     def at_once() -> Tensor:
         return model.trace(tokens, mask=mask).logits[0]

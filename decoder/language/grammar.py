@@ -115,6 +115,17 @@ class Form:
             for slot, word in zip(self.columns, words, strict=False)
         )
 
+    def after(self, words: Sequence[str]) -> set[str]:
+        """Words that may follow these first ones, with which a sentence begins; the end token after all of them."""
+        if len(words) == len(self.columns):
+            return {EOS}
+        choices, slot = self.read(words) or {}, self.columns[len(words)]
+        return {*slot.words[tuple(choices.get(name, slice(None)) for name in slot.by)].flat}
+
+    def after_any(self, count: int) -> set[str]:
+        """Words that may follow the first `count` ones, whatever these are."""
+        return {EOS} if count == len(self.columns) else {*self.columns[count].words.flat}
+
 
 class Grammar:
     """A weighted choice among forms, with all that can be computed about it.
@@ -211,6 +222,23 @@ class Grammar:
             tuple(sorted({1 + column for form in forms for column in form.needed[t]}))
             for t, forms in enumerate(fitting)
         ]
+
+    def possible(self, tokens: Sequence[int]) -> tuple[int, int]:
+        """Count the tokens that may follow these ids, <s> first, and those that can stand there after any ids.
+
+        Only the sentence forms count that can begin so. Both are 0 where none can.
+        """
+        words, starts = (
+            [self.tokenizer.tokens[token] for token in tokens[1:]],
+            [*tokens[:1]] == [self.tokenizer.bos],
+        )
+        left: set[str] = set()
+        ever: set[str] = set()
+        for form in self.forms:
+            if starts and form.begins(words):
+                left |= form.after(words)
+                ever |= form.after_any(len(words))
+        return len(left), len(ever)
 
     def begins(self, tokens: Sequence[int]) -> bool:
         """Whether a sentence begins with these ids, <s> first."""

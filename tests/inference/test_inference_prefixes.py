@@ -6,7 +6,7 @@ import torch
 
 from decoder import Decoder, DecoderConfig
 from decoder.inference import prefixes
-from decoder.inference.prefixes import compare_passes
+from decoder.inference.prefixes import compare_passes, prefix_lengths
 
 CONFIG = DecoderConfig(vocab_size=9, context_length=8, n_layers=2, n_heads=2, d_model=16)
 TOKENS = torch.tensor([[1, 5, 2, 7, 3, 3, 8]])
@@ -35,7 +35,8 @@ def by_hand(model, *, masked):
 
 def test_with_the_mask_the_difference_is_rounding(model):
     comparison = compare_passes(model, TOKENS, repeats=1)
-    assert comparison.passes == 7
+    assert comparison.passes == len(prefix_lengths(7)) == 7
+    assert [*prefix_lengths(3)] == [1, 2, 3]
     assert comparison.greatest == max(comparison.differences) < 1e-5
     np.testing.assert_allclose(comparison.differences, by_hand(model, masked=True), atol=1e-6)
 

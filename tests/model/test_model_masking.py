@@ -9,8 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decoder import Decoder, DecoderConfig, attend, causal_mask
+from decoder.model import masking
 from decoder.model.arithmetic import cell_arithmetic
-from decoder.model.masking import causal_effect, flip_cells, mask_scores, measure_leaks
+from decoder.model.masking import (
+    causal_effect,
+    first_scores,
+    flip_cells,
+    mask_row,
+    mask_scores,
+    measure_leaks,
+)
 
 T, V = 6, 11
 CONFIG = DecoderConfig(vocab_size=V, context_length=8, n_layers=2, n_heads=2, d_model=16)
@@ -27,10 +35,12 @@ def model():
 
 
 def head_of(model, tokens, layer, head):
-    """Query, key and value of one head below which all is masked rightly, as float64 arrays."""
+    """Query, key and value of one head below which all is masked rightly, in double precision."""
+    precise = Decoder(model.config)
+    precise.load_state_dict(model.state_dict())
     with torch.no_grad():
-        block = model.trace(tokens, mask=causal_mask(tokens.shape[1])).blocks[layer]
-    return [stage[0, head].double().numpy() for stage in (block.query, block.key, block.value)]
+        block = precise.double().trace(tokens, mask=causal_mask(tokens.shape[1])).blocks[layer]
+    return [stage[0, head].numpy() for stage in (block.query, block.key, block.value)]
 
 
 def weights_by_hand(query, key, way, finite=-10.0):
@@ -58,13 +68,18 @@ def test_every_way_of_masking_is_what_numpy_makes_of_it(model, way, layer, head)
 
     leak = measure_leaks(model, TOKENS, layer, head, finite=-3.0)[way]
     future = np.triu(np.ones((T, T), dtype=bool), 1)
-    assert leak.closed_share == pytest.approx(expected[future].sum() / expected.sum(), rel=1e-4)
-    np.testing.assert_allclose(leak.sums, expected.sum(axis=1), rtol=1e-5)
-    other = TOKENS.clone()
-    other[0, -1] = (TOKENS[0, -1] + 1) % V
-    query, key, changed = head_of(model, other, layer, head)
-    moved = weights_by_hand(query, key, way, finite=-3.0)[0] @ changed - expected @ value
-    assert leak.moved == pytest.approx(np.abs(moved[:-1]).max(), rel=1e-3, abs=1e-7)
+    assert leak.closed_share == pytest.approx(expected[future].sum() / expected.sum(), rel=1e-9)
+    np.testing.assert_allclose(leak.sums, expected.sum(axis=1), rtol=1e-9)
+    moved = {}
+    for token in range(V):
+        other = TOKENS.clone()
+        other[0, -1] = token
+        query, key, changed = head_of(model, other, layer, head)
+        change = weights_by_hand(query, key, way, finite=-3.0)[0] @ changed - expected @ value
+        moved[token] = np.abs(change[:-1]).max()
+    assert leak.moved == pytest.approx(max(moved.values()), rel=1e-9, abs=1e-12)
+    assert leak.by == (None if way == "minus infinity" else max(moved, key=moved.__getitem__))
+    assert leak.tried == V - 1
 
 
 def test_only_minus_infinity_lets_nothing_through(model):
@@ -96,9 +111,44 @@ def test_equal_scores_leak_what_the_formula_says(finite, leak):
     assert weights[2:].sum().item() == pytest.approx(math.exp(finite) / (1 + math.exp(finite)), rel=1e-4)
 
 
+def test_of_a_large_vocabulary_some_tokens_are_tried_and_counted(model, monkeypatch):
+    every = measure_leaks(model, TOKENS, 1, 0)["no mask"]
+    monkeypatch.setattr(masking, "MOST_REPLACEMENTS", 4)
+    some = measure_leaks(model, TOKENS, 1, 0)["no mask"]
+    assert (every.tried, some.tried) == (V - 1, 4)
+    assert 0 < some.moved <= every.moved
+
+
+def test_leaks_are_measured_on_a_copy(model):
+    measure_leaks(model, TOKENS, 1, 1)
+    assert model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("row", range(4))
+def test_a_row_of_ones_own_scores_is_masked_as_its_place_asks(row):
+    scores = [0.5, -1.0, 2.0, 0.0]
+    powers = [math.exp(score) if at <= row else 0.0 for at, score in enumerate(scores)]
+    stages = mask_row(scores, row)
+    assert stages.scores.tolist() == scores
+    assert stages.masked_scores.tolist() == [
+        score if at <= row else -math.inf for at, score in enumerate(scores)
+    ]
+    np.testing.assert_allclose(stages.exponentials, powers, rtol=1e-12)
+    np.testing.assert_allclose(stages.weights, np.array(powers) / math.fsum(powers), rtol=1e-12)
+    leaking = mask_row(scores, row, "finite number", -1.0).masked_scores.tolist()
+    assert leaking == [score if at <= row else -1.0 for at, score in enumerate(scores)]
+
+
+def test_the_first_scores_of_a_row_are_rounded_filled_up_and_kept_in_reach():
+    assert first_scores(torch.tensor([0.12345, -2.0]), 4, 50) == [pytest.approx(0.123), -2, 0, 0]
+    wild = torch.tensor([math.inf, -math.inf, math.nan, 99.0, 1.0])
+    assert first_scores(wild, 4, 50) == [50, -50, 0, 50]
+
+
 def test_a_single_token_has_nothing_to_leak(model):
     for leak in measure_leaks(model, TOKENS[:, :1], 0, 0).values():
         assert leak.closed_share == leak.moved == 0
+        assert leak.by is None
         assert leak.sums == pytest.approx([1])
 
 
