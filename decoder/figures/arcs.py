@@ -54,12 +54,13 @@ def arc_rows(
             f"{len(labels)} tokens have {len(weights)} weights and {len(masked)} signs, and row {row} looks: give one "
             "of each per token, and one of their rows"
         )
+    choices = masked.count(False)
     rows: list[dict[str, Any]] = [
         {
             "place": place,
             "token": f"{'◆ ' * (place in marked)}{'▸ ' * (place == row)}{label}",
             "weight": 0.0 if closed else weight,
-            "words": MASKED if closed else written(weight),
+            "words": MASKED if closed else written(weight, choices),
             "masked": closed,
             "looks": place == row,
         }
@@ -67,7 +68,7 @@ def arc_rows(
     ]
     left = math.ceil(_ARCS + 14 + _LETTER * max(len(line["token"]) for line in rows))
     said = "; ".join(
-        f"{label}{', ' + mark_name if place in marked else ''}: {'masked' if closed else written(weight)}"
+        f"{label}{', ' + mark_name if place in marked else ''}: {'masked' if closed else written(weight, choices)}"
         for place, (label, weight, closed) in enumerate(zip(labels, weights, masked, strict=True))
     )
     return GrowingChart(
@@ -141,9 +142,16 @@ def _frame(count: int, left: int, appearance: style.Appearance) -> dict[str, Any
     return specification
 
 
-def written(weight: float) -> str:
-    """Three decimals; a weight that is small and yet not 0 is never written as 0."""
-    return "< 0.001" if 0 < weight < _LEAST else f"{weight:.3f}"
+def written(weight: float, choices: int = 2) -> str:
+    """Three decimals; what is not exactly 0 or 1 is never written so.
+
+    Args:
+        weight: of a place.
+        choices: how many places are open; only a single one gets exactly 1, whatever a computer makes of it.
+    """
+    if 0 < weight < _LEAST:
+        return "< 0.001"
+    return "> 0.999" if weight >= 1 - _LEAST and choices > 1 else f"{weight:.3f}"
 
 
 def _arcs(weights: Sequence[float], row: int, masked: Sequence[bool]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def head_curves(
     planned_steps: int,
     description: str,
     threshold: float = 0.5,
-    y_title: str = "weight on the needed token",
+    y_title: str = "weight on what the next token depends on",
     height: int = 230,
     appearance: style.Appearance = "light",
 ) -> GrowingChart:

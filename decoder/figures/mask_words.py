@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from decoder.figures.attention_words import share
+from decoder.figures.tables import Table
 from decoder.figures.target_words import counted, quoted
 from decoder.figures.words import listed, number, percent
 from decoder.inference.prefixes import Comparison
@@ -18,6 +20,11 @@ WAY_NAMES: Final[dict[Way, str]] = {
     "zero after": "× 0 after the softmax",
     "no mask": "no mask",
 }
+
+
+def way_name(way: Way, finite: float) -> str:
+    """A way of masking, with the number that "finite number" uses."""
+    return WAY_NAMES[way] + (f", {number(finite)}" if way == "finite number" else "")
 
 
 def way_notes(way: Way, finite: float) -> tuple[str, str]:
@@ -93,56 +100,130 @@ def walk_line(
         inputs: names of the inputs that it may look at.
         output: name of the token that it predicts.
         pick: the most likely token and its probability.
-        target: the token that really follows and its probability; None where the sentence ends.
+        target: the token that really follows and its probability; None where nothing follows.
         alone: whether it is one input only.
     """
     verb = "alone predicts" if alone else "predict"
     line = f"{inputs} {verb} {output}: {quoted(pick[0])} is most likely, with {percent(pick[1])}"
     if target is None:
-        return f"{line}. Here the sentence ends."
+        return f"{line}. Here the text ends: nothing follows that this could be compared with."
     if target[0] == pick[0]:
         return f"{line}, and it really follows."
     return f"{line}; {quoted(target[0])}, which really follows, gets {percent(target[1])}."
 
 
-def leak_sentence(way: Way, leak: Leak, finite: float, last: str, *, above: bool) -> str:
+def row_name(row: int) -> str:
+    """A row of a causal mask over four tokens, with what is open in it."""
+    return f"row {row}: {row + 1} open, {3 - row} closed"
+
+
+def row_table(
+    scores: Sequence[float],
+    masked_scores: Sequence[float],
+    exponentials: Sequence[float],
+    weights: Sequence[float],
+) -> Table:
+    """The way of one row from scores to weights, with the sums of what is divided and of what comes out."""
+    lines = {
+        "score": (*scores, None),
+        "masked score": (*masked_scores, None),
+        "exp": (*exponentials, math.fsum(exponentials)),
+        "weight": (*weights, math.fsum(weights)),
+    }
+    return Table(
+        "from four scores to four weights",
+        ["", *(f"key {at}" for at in range(len(scores))), "sum of the row"],
+        [[name, *values] for name, values in lines.items()],
+    )
+
+
+def row_sentence(
+    exponentials: Sequence[float], weights: Sequence[float], open_cells: int, finite: float | None
+) -> str:
+    """Say what became of the scores of one row.
+
+    Args:
+        exponentials: of all cells.
+        weights: of all cells.
+        open_cells: how many cells are open, the first ones.
+        finite: what stands in closed cells in place of minus infinity; None: minus infinity itself.
+    """
+    closed = len(weights) - open_cells
+    cells = "cell" if closed == 1 else "cells"
+    said = f"{open_cells} of {len(weights)} cells {_is(open_cells)} open. "
+    if open_cells == 1 and finite is None:
+        return f"{said}Its exponential is divided by itself: a weight of 1, whatever the score. The others get exactly 0."
+    shown = listed([share(weight) for weight in weights])
+    said += (
+        f"Each exponential, divided by their sum {number(math.fsum(exponentials))}, is a weight: {shown}. "
+    )
+    if not closed:
+        return f"{said}Nothing is closed in this row."
+    if finite is None:
+        return (
+            f"{said}e^−∞ is exactly 0, so nothing leaks to the closed {cells}."
+        )
+    return (
+        f"{said}e^{number(finite)} is {number(math.exp(finite))}, not 0: {number(100 * math.fsum(weights[open_cells:]), 3)} % "
+        f"of the weight leaks to the closed {cells}."
+    )
+
+
+def leak_sentence(
+    way: Way, leak: Leak, finite: float, texts: Sequence[str], last: str, *, above: bool
+) -> str:
     """Say what goes wrong with one way of masking, by the measured numbers.
 
     Args:
         way: how closed cells are kept out.
         leak: what was measured.
         finite: the number that "finite number" uses.
-        last: the last token.
+        texts: all tokens, by their ids.
+        last: the last token of the sentence.
         above: whether the head stands in a layer above others, which are masked rightly.
     """
     if len(leak.sums) == 1:
         return "A single token has no future that could leak: type a longer sentence."
     small = 0 < leak.closed_share < 1e-4
-    share = number(leak.closed_share) if small else percent(leak.closed_share)
-    moved = (
-        f"Replace the last token {quoted(last)}, and results of earlier rows move by up to {number(leak.moved)}"
-        + (", although all layers below are masked rightly." if above else ".")
-        if leak.moved
-        else f"Replace the last token {quoted(last)}, and no result of an earlier row moves: the change is exactly 0."
-    )
+    part = number(leak.closed_share) if small else percent(leak.closed_share)
     low, high = f"{min(leak.sums):.3f}", f"{max(leak.sums):.3f}"
     reason = {
-        "minus infinity": f"e^−∞ is exactly 0, so {share} of all weight lies on the future, and rows add up to 1.",
+        "minus infinity": f"e^−∞ is exactly 0, so {part} of all weight lies on the future, and rows add up to 1.",
         "finite number": (
-            f"e^{number(finite)} is {number(math.exp(finite))}, not 0: {share} of all weight lies on the future. The rows "
+            f"e^{number(finite)} is {number(math.exp(finite))}, not 0: {part} of all weight lies on the future. The rows "
             "still add up to 1, so nothing looks wrong."
         ),
         "zero before": (
-            f"0 is a score like any other, higher than every negative one, and e^0 is 1: {share} of all weight lies on "
+            f"0 is a score like any other, higher than every negative one, and e^0 is 1: {part} of all weight lies on "
             "the future. The rows still add up to 1, so nothing looks wrong."
         ),
         "zero after": (
-            f"{share} of all weight lies on the future, but the softmax had already divided by sums over all cells: the rows "
+            f"{part} of all weight lies on the future, but the softmax had already divided by sums over all cells: the rows "
             f"add up to {low} … {high} instead of 1, and how much is missing depends on tokens to come."
         ),
-        "no mask": f"{share} of all weight lies on the future: every token but the last may read its own target.",
+        "no mask": f"{part} of all weight lies on the future: every token but the last may read its own target.",
     }[way]
-    return f"{reason} {moved}"
+    return f"{reason} {_moved(leak, texts, last, above=above)}"
+
+
+def tried(leak: Leak, vocab_size: int) -> str:
+    """Name the tokens that were put in the place of the last one: "each of the 34 other tokens"."""
+    others = vocab_size - 1
+    return (
+        f"each of the {others:,} other tokens"
+        if leak.tried == others
+        else f"{leak.tried} of the {others:,} other tokens"
+    )
+
+
+def _moved(leak: Leak, texts: Sequence[str], last: str, *, above: bool) -> str:
+    replaced = f"The last token {quoted(last)} was replaced by {tried(leak, len(texts))}"
+    if leak.by is None:
+        return f"{replaced}, and no result of an earlier row moved: the change is exactly 0."
+    return (
+        f"{replaced}: results of earlier rows moved by up to {number(leak.moved)}, with {quoted(texts[leak.by])} in its place"
+        + (", although all layers below are masked rightly." if above else ".")
+    )
 
 
 def probe_sentence(
@@ -172,13 +253,23 @@ def parallel_sentence(masked: Comparison, unmasked: Comparison) -> str:
             "Type a longer sentence."
         )
     ratio = masked.prefix_seconds / masked.parallel_seconds
+    difference = (
+        "do not differ at all: the difference is exactly 0"
+        if masked.greatest == 0
+        else f"differ by {number(masked.greatest)} at most, which is rounding"
+    )
     return (
         f"{masked.passes} passes over growing prefixes took "
         f"{milliseconds(masked.prefix_seconds)}, one masked pass over the whole sentence "
-        f"{milliseconds(masked.parallel_seconds)}: {ratio:.1f} times as long for the same numbers. Their logits differ by "
-        f"{number(masked.greatest)} at most, which is rounding. Without the mask they differ by up to "
-        f"{number(unmasked.greatest)}: there the one pass reads tokens that a prefix does not have."
+        f"{milliseconds(masked.parallel_seconds)}: {ratio:.1f} times as long for the same numbers. Their logits {difference}. "
+        f"Without the mask they differ by up to {number(unmasked.greatest)}: there the one pass reads tokens that a prefix "
+        "does not have."
     )
+
+
+def counted_passes(count: int) -> str:
+    """Return "1 pass over a prefix", "5 passes over prefixes"."""
+    return "1 pass over a prefix" if count == 1 else f"{count} passes over prefixes"
 
 
 def milliseconds(seconds: float) -> str:

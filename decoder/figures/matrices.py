@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from decoder.figures.style import Kind
+from decoder.figures.tables import Table
 from decoder.model.attention import Attention
 from decoder.model.decoder import Trace
 from decoder.model.masking import Stages
@@ -92,8 +93,9 @@ class Matrix:
             else "are masked"
         )
         return (
-            f"{self.title}: {n_rows} queries by {n_columns} keys, {span}; "
-            f"{closed} of {n_rows * n_columns} cells {verb}."
+            f"{self.title}: {n_rows} {'query' if n_rows == 1 else 'queries'} by {n_columns} "
+            f"{'key' if n_columns == 1 else 'keys'}, {span}; {closed} of "
+            f"{n_rows * n_columns} {'cell' if n_rows * n_columns == 1 else 'cells'} {verb}."
         )
 
 
@@ -208,6 +210,31 @@ def head_thumbnails(trace: Trace, *, example: int = 0) -> tuple[tuple[Matrix, ..
             )
         )
         for layer, block in enumerate(trace.blocks)
+    )
+
+
+def stages_table(title: str, stages: Stages, labels: Sequence[str]) -> Table:
+    """The numbers of the four matrices of one head, (queries, keys), cell by cell."""
+    columns = [stage.flatten().tolist() for stage in stages]
+    pairs = [[query, key] for query in labels for key in labels]
+    return Table(
+        title,
+        ["query", "key", "score", "masked score", "exp", "weight"],
+        [[*pair, *values] for pair, values in zip(pairs, zip(*columns, strict=True), strict=True)],
+    )
+
+
+def head_table(heads: Sequence[Sequence[Matrix]], labels: Sequence[str]) -> Table:
+    """The weights of every head, `head_thumbnails(trace)`, a line per query; masked cells are empty."""
+    return Table(
+        "weights of every layer and head",
+        ["layer", "head", "this token looks", *labels],
+        [
+            [at, of, label, *values]
+            for at, layer in enumerate(heads)
+            for of, head in enumerate(layer)
+            for label, values in zip(labels, head.values, strict=True)
+        ],
     )
 
 

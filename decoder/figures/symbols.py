@@ -11,7 +11,7 @@ from typing import Final, Literal, get_args
 Notation = Literal["names", "symbols"]
 Term = Literal[
     "token", "prediction", "embedding", "predicted embedding", "position vector", "contextual embedding",
-    "logits", "loss", "row", "inputs", "targets", "value", "head output",
+    "contextual embeddings", "logits", "loss", "row", "inputs", "targets", "value", "head output",
 ]  # fmt: skip
 
 SYMBOLS: Final[dict[Term, str]] = {
@@ -21,6 +21,7 @@ SYMBOLS: Final[dict[Term, str]] = {
     "predicted embedding": "x̂",
     "position vector": "p",
     "contextual embedding": "h",
+    "contextual embeddings": "h",
     "logits": "z",
     "loss": "ℓ",
     "row": "ω",

@@ -114,11 +114,24 @@ def entropies(weights: Tensor) -> Tensor:
     return terms.sum(dim=-1)
 
 
+def have_choice(masked_scores: Tensor) -> Tensor:
+    """Which rows of (..., T, K) may look at more than one place, (..., T): the others give it all their weight, of course."""
+    return (~masked_scores.isneginf()).sum(dim=-1) > 1
+
+
+def lookers(masked_scores: Tensor) -> Tensor:
+    """Which rows may look at which keys and have a choice: (..., T, K) bool."""
+    return ~masked_scores.isneginf() & have_choice(masked_scores)[..., None]
+
+
 @torch.no_grad()
 def received(weights: Tensor, masked_scores: Tensor) -> Tensor:
-    """Mean weight that each key gets from the rows that may look at it: (..., T, K) twice, to (..., K)."""
-    may_look = ~masked_scores.isneginf()
-    return (weights * may_look).sum(dim=-2) / may_look.sum(dim=-2)
+    """Mean weight that each key gets from the rows that may look at it and have a choice: (..., T, K) twice, to (..., K).
+
+    Not a number where no such row is.
+    """
+    looking = lookers(masked_scores)
+    return (weights * looking).sum(dim=-2) / looking.sum(dim=-2)
 
 
 @torch.no_grad()
@@ -131,6 +144,38 @@ def even_weights(masked_scores: Tensor) -> Tensor:
     """Return the weights (..., T, K) of rows that look equally at all that is open to them."""
     open_places = ~masked_scores.isneginf()
     return open_places / open_places.sum(dim=-1, keepdim=True)
+
+
+class HeadSummary(NamedTuple):
+    """What one head does in the mean over the rows that have a choice.
+
+    Attributes:
+        entropy: mean entropy of these rows, nats.
+        place: the key that gets most beyond what looking equally would give it.
+        mean: weight that it gets, the mean over those of these rows that may look at it.
+        even: the same if they looked equally at all that is open to them.
+        rows: how many they are.
+    """
+
+    entropy: float
+    place: int
+    mean: float
+    even: float
+    rows: int
+
+
+@torch.no_grad()
+def summarise(weights: Tensor, masked_scores: Tensor) -> HeadSummary:
+    """Sum up one head, (T, K) twice; at least one row must have a choice."""
+    got, even = (received(each, masked_scores) for each in (weights, even_weights(masked_scores)))
+    place = int((got - even).nan_to_num(nan=-torch.inf).argmax())
+    return HeadSummary(
+        entropies(weights)[have_choice(masked_scores)].mean().item(),
+        place,
+        got[place].item(),
+        even[place].item(),
+        int(lookers(masked_scores)[:, place].sum()),
+    )
 
 
 def halfway(needed: int, open_places: int) -> float:

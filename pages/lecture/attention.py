@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import streamlit as st
 
@@ -12,9 +13,10 @@ from decoder.figures import attention_words, words
 from decoder.figures.arcs import arc_rows, written
 from decoder.figures.bars import position_bars
 from decoder.figures.head_curves import head_curves
-from decoder.figures.matrices import head_thumbnails, visible
+from decoder.figures.matrices import head_table, head_thumbnails, visible
 from decoder.figures.symbols import Term
 from decoder.figures.tables import Table
+from decoder.inference.generation import encode_prompt
 from decoder.language.grammar import farthest
 from decoder.model import mixing
 from decoder.model.decoder import Block
@@ -24,13 +26,14 @@ from pages.ui.checks import check
 from pages.ui.choice import in_range
 from pages.ui.head_history import weights_over_time
 from pages.ui.matrix import Cell, Head, matrices, thumbnails
-from pages.ui.sentence import choose_sentence
+from pages.ui.sentence import as_sentence, choose_sentence, example
 from pages.ui.sheet import sheet
 from pages.ui.vectors import Vector, vectors
 
 MOST_PARTS = 6  # values that are drawn one by one
 MOST_LOGITS = 64  # of a position, in one strip
 TOP = 3
+NEEDED = "the next token depends on it"
 
 furniture.head(
     "Attention",
@@ -44,17 +47,21 @@ texts, causal = corpus.tokenizer.tokens, exploration.config.decoder.causal
 notation.switch()
 glossary.explain(
     "token",
-    "layer",
-    "head",
+    "prefix",
     "query",
     "key",
     "value",
+    "softmax",
     "weight",
     "mask",
     "entropy",
+    "nats",
+    "projection",
+    "MLP",
     "residual stream",
     "contextual embedding",
     "logits",
+    "loss",
     *glossary.OF_THE_STRIP,
 )
 sentence = choose_sentence(corpus, model)
@@ -113,6 +120,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     )
 with pictures:
     thumbnails(heads, key="attention_heads", selected=(layer, head), on_choose=look_at)
+    aids.numbers(partial(head_table, heads, labels), key="attention_heads", code=(attend,))
 block = trace.blocks[layer]
 weights = block.attention.weights[0, head]  # (T, T)
 masked_scores = block.attention.masked_scores[0, head]
@@ -135,7 +143,16 @@ with picture:
         on_choose=look_along,
         cross=True,
         marks=[(at, place) for at, places in enumerate(needed) for place in places],
-        mark_name="tells what has to follow",
+        mark_name=NEEDED,
+    )
+    aids.numbers(
+        Table(
+            f"weights of layer {layer}, head {head}",
+            ["this token looks", *labels],
+            [[label, *values] for label, values in zip(labels, heads[layer][head].values, strict=True)],
+        ),
+        key="attention_matrix",
+        code=(attend,),
     )
 arcs = arc_rows(
     labels,
@@ -143,46 +160,46 @@ arcs = arc_rows(
     row,
     masked=masked[row].tolist(),
     marked=needed[row],
-    mark_name="tells what has to follow",
+    mark_name=NEEDED,
     appearance=session.appearance(),
 )
 with reading:
     furniture.chart(arcs, key="attention_row")
-    note = "▸ looks" + ("   ◆ tells what has to follow" if needed[row] else "")
+    note = "▸ looks" + (f"   ◆ {NEEDED}" if needed[row] else "")
     st.caption(note + ("   ╱╱╱ later, closed by the mask" if masked[row].any() else ""))
+    aids.numbers(
+        Table(
+            f"where {labels[row]} looks, layer {layer}, head {head}",
+            ["token", "weight"],
+            [list(line) for line in zip(labels, heads[layer][head].values[row], strict=True)],
+        ),
+        key="attention_row",
+        code=(attend,),
+        figure=arcs,
+    )
+open_places = (~masked[row]).nonzero().flatten().tolist()
+choices = len(open_places)
 fits = grammar is not None and grammar.begins(ids[: row + 1])
-on_needed = weights[row, list(needed[row])].sum().item()
 furniture.say(
-    words.attention_sentence(labels, weights.tolist(), row, layer, head),
+    attention_words.looks_sentence(labels, looks, row, layer, head, choices),
     attention_words.needed_sentence(
-        labels, needed[row], on_needed, has_grammar=corpus.has_grammar, fits=fits
+        labels,
+        needed[row],
+        weights[row, list(needed[row])].sum().item(),
+        grammar.possible(ids[: row + 1]) if grammar else (0, 0),
+        has_grammar=corpus.has_grammar,
+        fits=fits,
     ),
     key="what_head",
-)
-aids.numbers(
-    Table(
-        f"weights of layer {layer}, head {head}",
-        ["this token looks", *labels],
-        [
-            [
-                label,
-                *(None if closed else value for value, closed in zip(values, closeds, strict=True)),
-            ]
-            for label, values, closeds in zip(labels, weights.tolist(), masked.tolist(), strict=True)
-        ],
-    ),
-    key="head_weights",
-    figure=arcs,
 )
 
 # ---- C26: the weighted sum of values
 
 mixture = mixing.mix_values(block, head, row)
-width, open_places = mixture.values.shape[1], (~masked[row]).nonzero().flatten().tolist()
+width = mixture.values.shape[1]
 shown = sorted(sorted(open_places, key=lambda place: -looks[place])[:MOST_PARTS])
 rest = [place for place in open_places if place not in shown]
 output_name = name("head output", t=row)
-
 
 st.subheader("What the head takes from there: a weighted sum of values")
 st.caption(
@@ -197,7 +214,7 @@ value_strips = [
 ]
 part_strips = [
     Vector(
-        f"{written(looks[place])} · {name('value', t=place)}",
+        f"{written(looks[place], choices)} · {name('value', t=place)}",
         mixture.parts[place].tolist(),
         visible(tokens[place]),
     )
@@ -208,8 +225,18 @@ if rest:
     share = weights[row, rest].sum().item()
     part_strips.append(Vector(f"+ {len(rest)} more, weight {share:.3f}", together.tolist(), "added up"))
 part_strips.append(Vector(f"= {output_name}", mixture.total.tolist(), "the sum"))
+numbered = [f"number {at + 1}" for at in range(width)]
 with left:
     vectors(value_strips, key="values", reach=reach, title="Values", names=7)
+    aids.numbers(
+        Table(
+            f"values of layer {layer}, head {head}",
+            ["token", *numbered],
+            [[labels[place], *mixture.values[place].tolist()] for place in open_places],
+        ),
+        key="values",
+        code=(Block.forward,),
+    )
 with right:
     vectors(
         part_strips,
@@ -218,34 +245,39 @@ with right:
         title="Values times weights, and their sum",
         names=11,
     )
+    aids.numbers(
+        Table(
+            f"values times weights of layer {layer}, head {head}, row {labels[row]}",
+            ["token", "weight", *numbered],
+            [
+                *([labels[place], looks[place], *mixture.parts[place].tolist()] for place in open_places),
+                ["sum", None, *mixture.total.tolist()],
+            ],
+        ),
+        key="parts",
+        code=(mixing.mix_values,),
+    )
 furniture.say(
-    attention_words.mixture_sentence(labels[row], output_name, len(open_places), width, mixture.difference),
+    attention_words.mixture_sentence(
+        labels[row],
+        output_name if notation.chosen() == "symbols" else "",
+        choices,
+        width,
+        mixture.difference,
+    ),
     key="what_mixture",
 )
-aids.numbers(
-    Table(
-        f"values, and values times weights, of layer {layer}, head {head}, row {labels[row]}",
-        ["token", "weight", "what", *(f"number {at + 1}" for at in range(width))],
-        [
-            *(
-                [labels[place], looks[place], what, *vectors_of[place].tolist()]
-                for what, vectors_of in (
-                    ("value", mixture.values),
-                    ("weight times value", mixture.parts),
-                )
-                for place in open_places
-            ),
-            ["", None, "sum", *mixture.total.tolist()],
-        ],
-    ),
-    key="head_mixture",
-)
-later = [attention.weights[0].triu(1).max().item() for attention in (b.attention for b in trace.blocks)]
+asked_trace, asked_sentence = trace, "this sentence"
+if T == 1:  # nothing comes later than a single token
+    asked_sentence = f"“{example(corpus, model.config.context_length)}”"
+    longer = encode_prompt(corpus.tokenizer, example(corpus, model.config.context_length))
+    asked_trace = model.trace(as_sentence(corpus, longer[: model.config.context_length]).ids)
+later = [block.attention.weights[0].triu(1).max().item() for block in asked_trace.blocks]
 check(
     "c26",
     questions.what_is_the_sum(),
     questions.what_is_row_0(mixing.mix_values(block, head, 0)),
-    questions.what_do_later_tokens_get(max(later)),
+    questions.what_do_later_tokens_get(max(later), asked_sentence),
 )
 
 # ---- C26: all heads joined, and the way to the block's output
@@ -261,7 +293,7 @@ signs = {
     "attention output": "projected",
     "MLP output": "of the sum, normalised",
     "block output": "sum" if layer < n_layers - 1 else name("contextual embedding", t=row + 1),
-    "final norm": "what z is made of",
+    "final norm": "what the output layer reads",
 }
 vectors(
     [Vector(stage.name, stage.vector.tolist(), signs.get(stage.name, "")) for stage in path],
@@ -272,7 +304,12 @@ vectors(
 )
 furniture.say(
     attention_words.stages_sentence(
-        layer, n_layers, n_heads, width, mixing.stage_differences(model, trace, layer, row)
+        layer,
+        n_layers,
+        n_heads,
+        width,
+        mixing.stage_differences(model, trace, layer, row),
+        name("contextual embedding", t=row + 1),
     ),
     key="what_stages",
 )
@@ -285,16 +322,18 @@ aids.numbers(
             for at, values in enumerate(zip(*(stage.vector.tolist() for stage in path), strict=True), 1)
         ],
     ),
-    key="block_stages",
+    key="stages",
+    code=(mixing.stages, Block.forward),
 )
 
 # ---- C16: h and z
 
-st.subheader("Grey boxes and red rows: h and z")
+st.subheader(f"Grey boxes and red rows: {name('contextual embeddings')} and {name('logits')}")
 st.caption(
-    "Every position has its grey vector and, made from it by the output layer, its red row of logits. Choose after which "
-    "block you look; a click on a position chooses its row in everything above. The strips show the numbers, the edge and "
-    "the names which is which: grey is h, red is z. Beside each red row stands the most likely next token."
+    "Each line is one position: on the left its grey box, a contextual embedding, and beside it the red row of logits that "
+    "the output layer makes from it. Frame and name say which is which. The colour of a cell is its number: blue below 0, "
+    "brown above, as the scales say. Behind the arrow stands the most likely next token. Choose after which block you look; "
+    "a click on a position chooses its row in everything above."
 )
 after = [f"after {at} of {n_layers}" for at in range(n_layers + 1)]
 layers = after.index(
@@ -320,27 +359,33 @@ if len(drawn) < len(texts):
     st.caption(f"Of the {len(texts):,} logits of a position, the {len(drawn)} tokens with the greatest.")
 
 
-def numbers_after(what: str, columns: Sequence[str], rows: Sequence[Sequence[float]]) -> None:
+def numbers_after(
+    what: str, key: str, columns: Sequence[str], rows: Sequence[Sequence[float]], code: Callable[..., object]
+) -> None:
     """Offer the numbers of all positions after the chosen block."""
     table = Table(
         f"{what} after {layers} of {n_layers} blocks",
         ["position", *columns],
         [[label, *values] for label, values in zip(labels, rows, strict=True)],
     )
-    aids.numbers(table, key=f"{what}_after")
+    aids.numbers(table, key=key, code=(code,))
 
 
-def row_name(term: Term, at: int) -> str:
-    """Name the vector of a prediction; by its number alone where there is no room for words, or it is not the last."""
-    return name(term, t=at) if layers == n_layers and notation.chosen() == "symbols" else str(at)
+def line(term: Term, at: int) -> tuple[str, str]:
+    """Name a position's vector, and its token; by the token alone where there are no symbols, or it is not the last vector."""
+    if layers == n_layers and notation.chosen() == "symbols":
+        return name(term, t=at + 1), visible(tokens[at])
+    return labels[at], ""
 
 
 grey, red = st.columns(2)
 with grey:
+    st.caption("Grey boxes")
     vectors(
         [
-            Vector(row_name("contextual embedding", at), values, visible(token))
-            for at, (values, token) in enumerate(zip(vectors_after.tolist(), tokens, strict=True), 1)
+            Vector(called, values, note)
+            for at, values in enumerate(vectors_after.tolist())
+            for called, note in [line("contextual embedding", at)]
         ],
         key="grey_boxes",
         reach=vectors_after.abs().max().item(),
@@ -353,19 +398,24 @@ with grey:
         names=8,
     )
     numbers_after(
-        "vectors", [f"number {at + 1}" for at in range(vectors_after.shape[1])], vectors_after.tolist()
+        "vectors",
+        "grey_boxes",
+        [f"number {at + 1}" for at in range(vectors_after.shape[1])],
+        vectors_after.tolist(),
+        mixing.block_input,
     )
 with red:
+    st.caption("Red rows")
     vectors(
         [
-            Vector(row_name("logits", at), values, visible(texts[best]))
+            Vector(line("logits", at)[0], values, f"→ {visible(texts[best])}")
             for at, (values, best) in enumerate(
-                zip(logits[:, drawn].tolist(), logits.argmax(dim=-1).tolist(), strict=True), 1
+                zip(logits[:, drawn].tolist(), logits.argmax(dim=-1).tolist(), strict=True)
             )
         ],
         key="red_rows",
         reach=logits[:, drawn].abs().max().item(),
-        title="The logits of all positions; beside each the most likely next token",
+        title="The logits of all positions; behind each arrow the most likely next token",
         look="table",
         pressable=True,
         selected=row,
@@ -374,7 +424,7 @@ with red:
         columns=[f"{visible(texts[token])} (id {token})" for token in drawn],
         names=8,
     )
-    numbers_after("logits", texts, logits.tolist())
+    numbers_after("logits", "red_rows", texts, logits.tolist(), mixing.logits_after)
 best = shares.topk(min(TOP, len(texts)))
 changes = mixing.block_changes(trace)  # (layers, T)
 top = [
@@ -382,14 +432,12 @@ top = [
     for ids_of, shares_of in zip(best.indices.tolist(), best.values.tolist(), strict=True)
 ]
 furniture.say(
-    attention_words.boxes_sentence(
-        T, trace.contextual_embeddings.shape[2], trace.logits.shape[2], changes.mean(dim=1).tolist()
-    ),
-    attention_words.top_sentence(labels[row], top[row], layers, n_layers),
+    attention_words.boxes_sentence(T, changes.mean(dim=1).tolist()),
+    attention_words.top_sentence(labels[row], top[row], layers, n_layers, name("logits", t=row + 1)),
     key="what_boxes",
 )
 boxes = Table(
-    "how far each block moves each vector, and what softmax(z) says",
+    "how far each block moves each vector, and the most likely next tokens",
     [
         "position",
         *(f"moved by block {at}" for at in range(n_layers)),
@@ -401,7 +449,20 @@ boxes = Table(
     ],
 )
 sheet(boxes, key="boxes")
-check("c16", questions.how_many_numbers(trace), questions.what_the_loss_reads())
+aids.numbers(boxes, key="boxes", code=(mixing.block_changes, mixing.logits_after))
+check("c16", questions.what_shape(trace), questions.how_many_numbers(trace), questions.what_the_loss_reads())
+furniture.differently(
+    "c16",
+    (
+        "The lecture speaks of “the output denoted as h and z” and defines neither. This is our reading: h is the contextual "
+        "embedding of a position, the grey box, and z are the logits that are made from it, the red row."
+    )
+    if notation.chosen() == "symbols"
+    else (
+        "The lecture names the output by two letters and defines neither. This is our reading: the one is the contextual "
+        "embedding of a position, the grey box, and the other are the logits that are made from it, the red row."
+    ),
+)
 if causal:
     st.caption("All rows at once equal one pass per prefix. This is proved where the mask is explained:")
     st.page_link(
@@ -414,15 +475,14 @@ if causal:
 
 st.subheader("How widely does it look, and at what?")
 entropies = mixing.entropies(weights).tolist()
-choices = (~masked).sum(dim=-1).tolist()
-received = mixing.received(weights, masked_scores).tolist()
+open_counts = (~masked).sum(dim=-1).tolist()
 bars = position_bars(
     tokens,
     [("entropy of the row", "weights", entropies)],
-    [("equal weights", [math.log(count) for count in choices])],
+    [("equal weights", [math.log(count) for count in open_counts])],
     description="; ".join(
         f"{label}: entropy {words.number(entropy)} nats, at most ln {count}"
-        for label, entropy, count in zip(labels, entropies, choices, strict=True)
+        for label, entropy, count in zip(labels, entropies, open_counts, strict=True)
     ),
     x_title="the token that looks",
     y_title="entropy, nats",
@@ -434,102 +494,99 @@ aids.numbers(
     Table(
         f"entropy of every row of layer {layer}, head {head}",
         ["token", "entropy of its row", "open places"],
-        [list(line) for line in zip(labels, entropies, choices, strict=True)],
+        [list(line) for line in zip(labels, entropies, open_counts, strict=True)],
     ),
-    key="row_entropies",
+    key="entropies",
+    code=(mixing.entropies,),
     figure=bars,
 )
-st.caption(
-    "Mean weight that each token gets from the rows that may look at it; outlined what it would get if they looked equally at "
-    "all that is open to them. The first token gets much from rows that have little choice."
-)
-
-
-def most_beyond(shares: Sequence[float]) -> int:
-    """Return the token that gets most beyond what looking equally would give it."""
-    return max(range(T), key=lambda at: shares[at] - even[at])
-
-
-even = mixing.received(mixing.even_weights(masked_scores), masked_scores).tolist()
-got = position_bars(
-    tokens,
-    [("mean weight received", "weights", received)],
-    [("equal weights", even)],
-    description="; ".join(
-        f"{label}: {words.number(mean)}, with equal weights {words.number(share)}"
-        for label, mean, share in zip(labels, received, even, strict=True)
-    ),
-    x_title="the token looked at",
-    y_title="mean weight",
-    top=1.0,
-    first=0,
-    appearance=session.appearance(),
-)
-furniture.chart(got, key="received")
-most = most_beyond(received)
-furniture.say(
-    attention_words.entropy_sentence(
-        labels[row], entropies[row], choices[row], labels[most], received[most], even[most]
-    ),
-    key="what_entropy",
-)
-aids.numbers(
-    Table(
-        f"mean weight received in layer {layer}, head {head}",
-        ["token", "mean weight received", "with equal weights"],
-        [list(line) for line in zip(labels, received, even, strict=True)],
-    ),
-    key="weights_received",
-    figure=got,
-)
-every = [
-    (
-        at,
-        of,
-        mixing.entropies(attention.weights[0, of]).mean().item(),
-        mixing.received(attention.weights[0, of], attention.masked_scores[0, of]).tolist(),
+said = [attention_words.entropy_sentence(labels[row], entropies[row], choices)]
+if T > 1:
+    st.caption(
+        "Mean weight that each token gets from the rows that may look at it; outlined what it would get if they looked equally "
+        "at all that is open to them. The first row is left out: it has no choice. Mind how few rows there are behind the last "
+        "bars: at the last token only its own row may look."
+        if causal
+        else "Mean weight that each token gets from all rows; outlined what it would get if they looked equally at all tokens."
     )
-    for at, attention in enumerate(b.attention for b in trace.blocks)
-    for of in range(n_heads)
-]
-sheet(
-    Table(
-        "every head: mean entropy of its rows, and the token that it looks at most beyond an even share",
-        ["layer", "head", "mean entropy", "looks most at", "mean weight there", "with equal weights"],
+    received, even = (
+        mixing.received(each, masked_scores).tolist()
+        for each in (weights, mixing.even_weights(masked_scores))
+    )
+    looking = mixing.lookers(masked_scores).sum(dim=0).tolist()
+    got = position_bars(
+        tokens,
+        [("mean weight received", "weights", received)],
+        [("equal weights", even)],
+        description="; ".join(
+            f"{label}: {words.number(mean)}, with equal weights {words.number(share)}"
+            for label, mean, share in zip(labels, received, even, strict=True)
+        ),
+        x_title="the token looked at",
+        y_title="mean weight",
+        top=1.0,
+        first=0,
+        appearance=session.appearance(),
+    )
+    furniture.chart(got, key="received")
+    summary = mixing.summarise(weights, masked_scores)
+    said.append(
+        attention_words.most_sentence(labels[summary.place], summary.mean, summary.even, summary.rows)
+    )
+    aids.numbers(
+        Table(
+            f"mean weight received in layer {layer}, head {head}",
+            ["token", "mean weight received", "with equal weights", "rows behind it"],
+            [list(line) for line in zip(labels, received, even, looking, strict=True)],
+        ),
+        key="received",
+        code=(mixing.received, mixing.even_weights),
+        figure=got,
+    )
+furniture.say(*said, key="what_entropy")
+if T > 1:
+    every = Table(
+        "every head, over the rows that have a choice: mean entropy, and the token it looks at most beyond an even share",
         [
-            [at, of, mean, labels[place], got_there[place], even[place]]
-            for at, of, mean, got_there in every
-            for place in [most_beyond(got_there)]
+            "layer",
+            "head",
+            "mean entropy",
+            "looks most at",
+            "mean weight there",
+            "with equal weights",
+            "rows behind it",
         ],
-    ),
-    key="every_head",
-)
+        [
+            [at, of, each.entropy, labels[each.place], each.mean, each.even, each.rows]
+            for at, attention in enumerate(b.attention for b in trace.blocks)
+            for of in range(n_heads)
+            for each in [mixing.summarise(attention.weights[0, of], attention.masked_scores[0, of])]
+        ],
+    )
+    sheet(every, key="every_head")
+    aids.numbers(every, key="every_head", code=(mixing.summarise, mixing.received))
 
 # ---- time travel
 
 st.subheader("When did a head learn to look there?")
 if first_row is None:
-    st.text(
-        attention_words.needed_sentence(labels, (), 0.0, has_grammar=corpus.has_grammar, fits=fits)
-        if corpus.has_grammar
-        else "A text of one's own has no grammar, so nobody knows which token a head should look at."
-    )
+    st.text(attention_words.needed_sentence(labels, (), 0.0, has_grammar=corpus.has_grammar, fits=fits))
 elif not needed[row]:
     st.text(
-        f"No earlier token tells what follows {labels[row]}. Choose another row, for instance {labels[first_row]}."
+        f"What follows {labels[row]} depends on no earlier token. Choose another row, for instance {labels[first_row]}."
     )
     st.button(f"Look from row {first_row}", key="needed_row", on_click=look_from, args=(first_row,))
 else:
     steps, over_time = weights_over_time(exploration.run_id, ids, layer, row, needed[row])
-    threshold = mixing.halfway(len(needed[row]), choices[row])
+    threshold = mixing.halfway(len(needed[row]), choices)
     found = mixing.first_above(steps, over_time, threshold)
     strongest = int(over_time[-1].argmax())
     places = [labels[place] for place in needed[row]]
-    said = attention_words.appeared_sentence(
+    appeared = attention_words.appeared_sentence(
         layer, found, (strongest, over_time[-1, strongest].item()), steps[-1], places, threshold
     )
     st.caption(
-        f"How much weight each head of layer {layer} puts from row {row} on what tells the next token (◆ above), in every "
+        f"How much weight each head of layer {layer} puts from row {row} on what the next token depends on (◆ above), in every "
         f"decoder that the run has kept. ▼ is the step that this page shows; the dashed line is at {words.number(threshold)}."
     )
     curves = head_curves(
@@ -538,12 +595,12 @@ else:
         chosen=head,
         playhead=snapshot.step,
         planned_steps=exploration.planned_snapshots[-1],
-        description=said,
+        description=appeared,
         threshold=threshold,
         appearance=session.appearance(),
     )
     furniture.chart(curves, key="head_history")
-    furniture.say(said, key="what_history")
+    furniture.say(appeared, key="what_history")
     if strongest != head:
         st.button(
             f"Show head {strongest} in everything above",
@@ -557,7 +614,8 @@ else:
             ["updates", *(f"head {of}" for of in range(n_heads))],
             [[step, *line] for step, line in zip(steps, over_time.tolist(), strict=True)],
         ),
-        key="history_numbers",
+        key="head_history",
+        code=(mixing.all_weights, mixing.first_above),
         figure=curves,
     )
     st.caption(
@@ -566,14 +624,3 @@ else:
     )
 
 furniture.next_page("training", "how does it learn where to look?")
-furniture.show_code(
-    attend,
-    Block.forward,
-    mixing.mix_values,
-    mixing.stages,
-    mixing.block_changes,
-    mixing.logits_after,
-    mixing.entropies,
-    mixing.received,
-    mixing.first_above,
-)

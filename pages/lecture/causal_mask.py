@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from functools import partial
 from typing import get_args
 
 import streamlit as st
@@ -10,20 +13,32 @@ from decoder import attend, causal_mask
 from decoder.figures import mask_words, words
 from decoder.figures.changes import change_bars
 from decoder.figures.mask_words import spelled
-from decoder.figures.matrices import head_thumbnails, masking_matrices, token_labels
+from decoder.figures.matrices import head_table, head_thumbnails, masking_matrices, stages_table, token_labels
 from decoder.figures.tables import Table
+from decoder.inference.generation import encode_prompt
 from decoder.inference.prefixes import Comparison, compare_passes
+from decoder.language import clean
 from decoder.model.arithmetic import cell_arithmetic
-from decoder.model.masking import FINITE, Way, causal_effect, flip_cells, mask_scores, measure_leaks
-from decoder.runs import EvaluationRow
+from decoder.model.masking import (
+    Way,
+    causal_effect,
+    first_scores,
+    flip_cells,
+    mask_row,
+    mask_scores,
+    measure_leaks,
+)
 from pages.ui import aids, furniture, glossary, lanes, mask_questions, notation, session, strip
 from pages.ui.checks import check
 from pages.ui.choice import in_range, whole_numbers
+from pages.ui.mask_questions import Trained
 from pages.ui.matrix import Cell, Head, matrices, thumbnails
-from pages.ui.sentence import choose_sentence
+from pages.ui.sentence import as_sentence, choose_sentence, example
 from pages.ui.sheet import sheet
 
-FINITE_CHOICES = (-1.0, -2.0, -5.0, FINITE, -20.0)
+FINITE_CHOICES = (-1.0, -2.0, -5.0, -10.0, -20.0)
+OWN_SCORES = 4
+FARTHEST_SCORE = 50.0
 WRITTEN = 3  # sentences of each decoder
 
 furniture.head(
@@ -38,25 +53,33 @@ texts, trained_masked = corpus.tokenizer.tokens, exploration.config.decoder.caus
 notation.switch()
 glossary.explain(
     "token",
+    "target",
+    "prediction",
+    "prefix",
     "embedding",
-    "layer",
-    "head",
     "query",
     "key",
     "value",
     "score",
     "mask",
+    "causal mask",
     "softmax",
     "weight",
     "logits",
     "loss",
+    "nats",
     "floor",
+    "padding",
+    "true history",
+    "valid sentence",
     *glossary.OF_THE_STRIP,
 )
 sentence = choose_sentence(corpus, model)
 tokens, labels, T = sentence.tokens, sentence.labels, len(sentence.tokens)
 ids = sentence.ids[0].tolist()
 causal = causal_mask(T)
+typed, eos = encode_prompt(corpus.tokenizer, clean(state["sentence"])), corpus.tokenizer.eos
+targets = [*typed[1:], *([] if eos is None or typed[-1] == eos else [eos])][:T]  # as on the first page
 
 
 def edits_in_link() -> list[tuple[int, int]]:
@@ -78,7 +101,11 @@ def edits_in_link() -> list[tuple[int, int]]:
 st.subheader("From scores to weights, in four steps")
 st.caption(
     "Rows are queries (this token looks …), columns are keys (… at this token). Point at a cell to find it in all four "
-    "matrices; click it to see how it came about. Play walks through the rows."
+    "matrices; click it to see how it came about."
+)
+st.caption(
+    "**Row by row: which inputs predict which token.** Press Play, or step with Next. Each row is one prediction, made from "
+    "the inputs that its open cells name; all rows are computed at once."
 )
 with st.container(horizontal=True, vertical_alignment="center"):
     masked = st.toggle(
@@ -139,7 +166,7 @@ def walk_line(row: int) -> str:
     """What a row may look at, and what it predicts from that."""
     seen = mask[row].nonzero().flatten().tolist()
     share, token = probabilities[row].max(dim=0)
-    target = (tokens[row + 1], probabilities[row, ids[row + 1]].item()) if row + 1 < T else None
+    target = (texts[targets[row]], probabilities[row, targets[row]].item()) if row < len(targets) else None
     return mask_words.walk_line(
         spelled(seen, lambda place: name("embedding", t=place)),
         name("token", t=row + 1),
@@ -171,6 +198,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     )
 with pictures:
     thumbnails(heads, key="mask_heads", selected=(layer, head), on_choose=look_into)
+    aids.numbers(partial(head_table, heads, labels), key="mask_heads", code=(attend,))
 block = trace.blocks[layer]
 stages = mask_scores(block.attention.scores[0, head], mask)  # (T, T) each
 
@@ -202,29 +230,12 @@ with steps:
         key="what_mask",
     )
     aids.numbers(
-        Table(
-            "scores, masked scores, exponentials and weights",
-            ["query", "key", "score", "masked score", "exp", "weight"],
-            [
-                [
-                    labels[row],
-                    labels[column],
-                    *(stage[row, column].item() for stage in stages),
-                ]
-                for row in range(T)
-                for column in range(T)
-            ],
-        ),
-        key="mask_steps",
+        stages_table("scores, masked scores, exponentials and weights", stages, labels),
+        key="mask_matrices",
+        code=(attend, mask_scores),
     )
+    check("c27", mask_questions.which_inputs(T))
 check("c23", mask_questions.how_many_masked(T + 1), mask_questions.is_diagonal_masked())
-
-st.subheader("Row by row: which inputs predict which token")
-st.caption(
-    "Press Play above the matrices. Each row is one prediction, made from the inputs that its open cells name; all rows are "
-    "computed at once."
-)
-check("c27", mask_questions.which_inputs(T))
 
 # ---- C25: the arithmetic of one cell, and wrong ways to mask
 
@@ -239,8 +250,96 @@ if cell:
     ):
         st.caption(title)
         st.code(spell(numbers, cell.row, cell.column), language=None, wrap_lines=True)
+    aids.numbers(
+        Table(
+            f"query {labels[cell.row]} times key {labels[cell.column]}, layer {layer}, head {head}",
+            ["number", "query", "key", "product"],
+            [
+                [at, *values]
+                for at, values in enumerate(zip(numbers.query, numbers.key, numbers.products, strict=True), 1)
+            ],
+        ),
+        key="cell_arithmetic",
+        code=(cell_arithmetic,),
+    )
 else:
     st.caption("Click a cell of the matrices above.")
+
+st.subheader("Four scores of your own")
+st.caption(
+    "One row of a sentence of four tokens. Change its scores, choose which row it is, and what is put where a score is closed: "
+    "the softmax is the decoder's own. Until you change one, they are scores of the row that is chosen above."
+)
+real = first_scores(stages.scores[row], OWN_SCORES, FARTHEST_SCORE)
+
+
+def set_scores(scores: Sequence[float], row: int, *, follow: bool = False) -> None:
+    """Put these scores into the four fields, as those of this row; they may follow what is chosen above."""
+    state["own row"] = row
+    for at, score in enumerate(scores):
+        state[f"own score {at}"] = score
+    state["own scores follow"] = (*scores, row) if follow else None
+
+
+def own_row() -> None:
+    """Turn four scores into weights; a change draws nothing else of the page anew."""
+    fields = tuple(state.get(key) for key in (*(f"own score {at}" for at in range(OWN_SCORES)), "own row"))
+    if None in fields or fields == state.get("own scores follow"):
+        set_scores(real, min(row, OWN_SCORES - 1), follow=True)
+    with st.container(horizontal=True):
+        st.button(
+            "Four equal scores, row 1", key="equal_scores", on_click=set_scores, args=([0.0] * OWN_SCORES, 1)
+        )
+        st.button(
+            f"Scores of row {row} above",
+            key="real_scores",
+            on_click=set_scores,
+            args=(real, min(row, OWN_SCORES - 1)),
+            kwargs={"follow": True},
+        )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        scores = [
+            st.number_input(
+                f"score on key {at}",
+                -FARTHEST_SCORE,
+                FARTHEST_SCORE,
+                step=0.5,
+                format="%.3f",
+                key=f"own score {at}",
+                persist_state="session",
+                width=150,
+            )
+            for at in range(OWN_SCORES)
+        ]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        which = st.selectbox(
+            "which row it is",
+            range(OWN_SCORES),
+            format_func=mask_words.row_name,
+            key="own row",
+            persist_state="session",
+            width=230,
+        )
+        fill = st.select_slider(
+            "in place of a closed score",
+            (-math.inf, *FINITE_CHOICES),
+            format_func=words.number,
+            key="own mask value",
+            persist_state="session",
+            width=320,
+        )
+    open_cells, finite = which + 1, None if math.isinf(fill) else fill
+    own = mask_row(scores, which) if finite is None else mask_row(scores, which, "finite number", finite)
+    table = mask_words.row_table(*(stage.tolist() for stage in own))
+    sheet(table, key="own_scores")
+    furniture.say(
+        mask_words.row_sentence(own.exponentials.tolist(), own.weights.tolist(), open_cells, finite),
+        key="what_own_scores",
+    )
+    aids.numbers(table, key="own_scores", code=(mask_row, mask_scores))
+
+
+st.fragment(own_row)()
 
 st.subheader("Why −∞, and why before the softmax? Four ways to get it wrong")
 st.caption(
@@ -256,12 +355,12 @@ way: Way = st.segmented_control(
     key="way",
     bind="query-params",
 )
-finite = FINITE
+finite = FINITE_CHOICES[0]
 if way == "finite number":
     finite = st.select_slider(
         "in place of −∞",
         FINITE_CHOICES,
-        value=FINITE,
+        value=finite,
         format_func=words.number,
         key="finite",
         bind="query-params",
@@ -270,32 +369,38 @@ if way == "finite number":
 right = (
     model.trace(sentence.ids, mask=causal).blocks[layer].attention.scores[0, head]
 )  # below it all is right
+masked_this_way = mask_scores(right, causal, way, finite)
 scores_note, weights_note = mask_words.way_notes(way, finite)
 matrices(
-    masking_matrices(
-        mask_scores(right, causal, way, finite), ~causal, note=scores_note, weights_note=weights_note
-    )[1:],
+    masking_matrices(masked_this_way, ~causal, note=scores_note, weights_note=weights_note)[1:],
     rows=labels,
     columns=labels,
     key="way_matrices",
     cross=True,
 )
+aids.numbers(
+    stages_table(f"masked in this way: {mask_words.way_name(way, finite)}", masked_this_way, labels),
+    key="way_matrices",
+    code=(mask_scores,),
+)
 leaks = measure_leaks(model, sentence.ids, layer, head, finite)
-furniture.say(mask_words.leak_sentence(way, leaks[way], finite, tokens[-1], above=layer > 0), key="what_leak")
+furniture.say(
+    mask_words.leak_sentence(way, leaks[way], finite, texts, tokens[-1], above=layer > 0), key="what_leak"
+)
 ways = Table(
     "what each way lets through",
     ["way", "share on the future", "row sums from", "to", "earlier results move"],
     [
-        [mask_words.WAY_NAMES[other], leak.closed_share, min(leak.sums), max(leak.sums), leak.moved]
+        [mask_words.way_name(other, finite), leak.closed_share, min(leak.sums), max(leak.sums), leak.moved]
         for other, leak in leaks.items()
     ],
 )
 sheet(ways, key="ways")
 st.caption(
     "Share on the future: of all weight. Earlier results move: the greatest change of weights times values in any row before "
-    "the last, when the last token is replaced by another."
+    f"the last, when the last token is replaced by {mask_words.tried(leaks[way], len(texts))}, one after the other."
 )
-aids.numbers(ways, key="ways_numbers")
+aids.numbers(ways, key="ways", code=(measure_leaks,))
 check(
     "c25",
     mask_questions.first_weight(),
@@ -349,19 +454,36 @@ if new is not None:
                 for at, (token, *pair) in enumerate(zip(tokens, with_mask, without, strict=True))
             ],
         ),
-        key="probe_changes",
+        key="probe",
+        code=(causal_effect,),
         figure=figure,
     )
-asked = min(mask_questions.ASKED_POSITION, T - 1)
-other = (ids[asked] + 1) % len(texts)
+longer = sentence  # of a single token there is nothing to ask
+if T == 1:
+    context = model.config.context_length
+    longer = as_sentence(corpus, encode_prompt(corpus.tokenizer, example(corpus, context))[:context])
+asked = min(mask_questions.ASKED_POSITION, len(longer.tokens) - 1)
+other = (int(longer.ids[0, asked]) + 1) % len(texts)
+mask_of = {True: causal_mask(len(longer.tokens)), False: opened.new_ones((len(longer.tokens),) * 2)}
 check(
     "c24",
     *(
         mask_questions.which_move(
-            T, causal_effect(model, sentence.ids, asked, other, m).tolist(), asked, masked=m is causal
+            longer.tokens,
+            causal_effect(model, longer.ids, asked, other, mask_of[on]).tolist(),
+            asked,
+            texts[other],
+            masked=on,
+            imagined=longer is not sentence,
         )
-        for m in (causal, opened)
+        for on in (True, False)
     ),
+)
+furniture.differently(
+    "c24",
+    "The lecture says that later tokens should not influence the token “me” when “IBM” is predicted. Two true statements are "
+    "mixed there. When “IBM” is predicted, nothing that comes later may count, and “me” comes later. And the row of the input "
+    "“me” sees `<s>`, “IBM”, “taught” and “me” itself, nothing later.",
 )
 
 # ---- C28: it looks sequential, it runs in parallel
@@ -373,23 +495,42 @@ st.caption(
 )
 
 
-def measured() -> tuple[Comparison, Comparison]:
-    """Both comparisons, with the mask and without, timed once and again when somebody asks."""
-    about = (exploration.run_id, snapshot.step, tuple(ids))
+about = (exploration.run_id, snapshot.step, tuple(ids))
+
+
+def compared(*, masked: bool) -> Comparison:
+    """T passes beside one, with the mask or without: timed once and again when somebody asks."""
     if state.get("passes", (None,))[0] != about:
-        state["passes"] = about, *(compare_passes(model, sentence.ids, masked=on) for on in (True, False))
-    return state["passes"][1:]  # type: ignore[no-any-return]
+        state["passes"] = about, {on: compare_passes(model, sentence.ids, masked=on) for on in (True, False)}
+    comparisons: dict[bool, Comparison] = state["passes"][1]
+    return comparisons[masked]
+
+
+def prove() -> None:
+    """Show what is measured, for this decoder and sentence."""
+    state["proved"] = about
+
+
+def measure_again() -> None:
+    """Forget what was measured."""
+    state.pop("passes", None)
 
 
 def show_passes() -> None:
-    """Both times and the difference; measuring again draws nothing else anew."""
-    if st.button("Measure again", icon=":material/timer:", key="measure"):
-        state.pop("passes", None)
-    with_mask, without = measured()
+    """Both times and the difference, once somebody asks; measuring again draws nothing else anew."""
+    if state.get("proved") != about:
+        st.button("Prove it", icon=":material/timer:", key="prove", on_click=prove)
+        return
+    st.button("Measure again", icon=":material/timer:", key="measure", on_click=measure_again)
+    with_mask, without = (compared(masked=on) for on in (True, False))
     boxes = st.columns(3)
     for box, label, value in zip(
         boxes,
-        (f"{with_mask.passes} passes over prefixes", "one masked pass", "greatest difference of a logit"),
+        (
+            mask_words.counted_passes(with_mask.passes),
+            "one masked pass",
+            "greatest difference of a logit",
+        ),
         (
             mask_words.milliseconds(with_mask.prefix_seconds),
             mask_words.milliseconds(with_mask.parallel_seconds),
@@ -410,16 +551,15 @@ def show_passes() -> None:
                 )
             ],
         ),
-        key="passes_numbers",
+        key="passes",
+        code=(compare_passes,),
     )
 
 
 check(
     "c28",
-    *(
-        mask_questions.how_much_difference(comparison, masked=on)
-        for comparison, on in zip(measured(), (True, False), strict=True)
-    ),
+    *(mask_questions.how_much_difference(partial(compared, masked=on), masked=on) for on in (True, False)),
+    mask_questions.how_many_passes(),
 )
 st.fragment(show_passes)()
 
@@ -432,7 +572,7 @@ st.caption(
 )
 questions = [mask_questions.which_not_copied(T)]
 asked_box = st.container()  # before the results that answer it
-tests: list[EvaluationRow | None] = [None, None]
+ended: list[Trained | None] = [None, None]
 
 
 def trained(lane: session.Lane, slot: str) -> session.Exploration:
@@ -461,19 +601,27 @@ if st.toggle("Train it with and without the mask, side by side", key="retrain", 
                 lanes.sentences(each, decoder, WRITTEN)
         tests = [session.evaluation(each.run_id) for each in both]
         lanes.say_how_good(both, tests)
+        ended = [
+            Trained(session.store().metrics(each.run_id)[-1].loss, test) if test else None
+            for each, test in zip(both, tests, strict=True)
+        ]
 if corpus.has_grammar:
-    questions.append(mask_questions.which_writes_better(*tests))
+    questions += [
+        ask(*ended)
+        for ask in (
+            mask_questions.is_it_good,
+            mask_questions.what_shows_it,
+            mask_questions.which_writes_better,
+        )
+    ]
 with asked_box:
     check("c29", *questions)
+furniture.differently(
+    "c29",
+    "The lecture says that the mask decides where attention goes during generation, and calls it crucial for inference. The "
+    "damage is done in training, where every row but the last could read its own target, and only shows at inference, where "
+    "there is nothing ahead to read. There the mask does something else: it makes the rows of earlier tokens final, so they "
+    "can be computed once and kept (cached).",
+)
 
 furniture.next_page("attention", "where does every head look?")
-furniture.show_code(
-    causal_mask,
-    attend,
-    mask_scores,
-    cell_arithmetic,
-    measure_leaks,
-    flip_cells,
-    causal_effect,
-    compare_passes,
-)

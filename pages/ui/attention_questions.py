@@ -9,36 +9,56 @@ from collections.abc import Sequence
 from torch import equal
 
 from decoder import next_token_loss
+from decoder.figures.symbols import Term
 from decoder.figures.words import number
 from decoder.model.decoder import Trace
 from decoder.model.mixing import Mixture
+from pages.ui import notation
 from pages.ui.checks import Question
 
 ASKED_WEIGHTS, ASKED_VALUES = (0.5, 0.3, 0.2), (2.0, 0.0, 10.0)
-FIRST_VALUE, MEAN, OTHER = "exactly the first value, v₀", "the mean of all values", "something else"
+MEAN, OTHER = "the mean of all values", "something else"
 ZERO, MORE = "exactly 0", "more than 0"
-READ = {
-    "contextual_embeddings": "h, the contextual embeddings",
-    "logits": "z, the logits",
-    "weights": "the weights",
-}
+
+
+def called(term: Term, words: str) -> str:
+    """Name something with its symbol in front, if the visitor wants symbols: "z, the logits"."""
+    return words if notation.chosen() == "names" else f"{notation.name(term)}, {words}"
+
+
+def what_shape(trace: Trace) -> Question:
+    """C16: which shape has h?"""
+    T, width = trace.contextual_embeddings.shape[1:]
+    right, of_logits = f"{T} × {width}", f"{T} × {trace.logits.shape[2]:,}"
+    subject = "have the contextual embeddings" if notation.chosen() == "names" else "has h"
+    return Question(
+        f"T = {T}, d = {width} and V = {trace.logits.shape[2]:,}: which shape {subject}, rows × columns?",
+        right,
+        f"One row per position, with d numbers: T × d = {right}. The logits are T × V = {of_logits}.",
+        lambda given: (
+            "That is the shape of the logits: one number per token of the vocabulary."
+            if given == of_logits
+            else "The rows are the positions, each with a vector of d numbers."
+        ),
+        options=list(dict.fromkeys([f"{T} × {T}", of_logits, f"{width} × {T}", right])),
+    )
 
 
 def how_many_numbers(trace: Trace) -> Question:
     """C16: how many numbers are h and z of a sentence that is one token longer?"""
     T, width = trace.contextual_embeddings.shape[1:]
     vocab_size = trace.logits.shape[2]
-    h, z = ((T + 1) * stage[0, 0].numel() for stage in (trace.contextual_embeddings, trace.logits))
-    T += 1  # the numbers of the sentence itself stand above
+    T += 1
+    h, z = T * width, T * vocab_size
     return Question(
-        f"A sentence has one token more: T = {T}, with d = {width} and V = {vocab_size:,}. How many numbers is z?",
+        f"A sentence has one token more: T = {T}, with d = {width} and V = {vocab_size:,}. How many logits are there?",
         z,
-        f"z has one number per position and token of the vocabulary: {T} · {vocab_size:,} = {z:,}. "
-        f"h has {T} · {width} = {h:,}.",
+        f"One per position and token of the vocabulary: {T} · {vocab_size:,} = {z:,}. The contextual embeddings have "
+        f"{T} · {width} = {h:,} numbers.",
         lambda given: (
-            f"{given:,} is h: T × d. The logits have one number for every token of the vocabulary."
+            f"{given:,} is what the contextual embeddings have, T × d. There is a logit for every token of the vocabulary."
             if given == h
-            else f"z is a table of T rows with one number per token of the vocabulary, V = {vocab_size:,}."
+            else f"The logits are a table of T rows with one number per token of the vocabulary, V = {vocab_size:,}."
         ),
         kind="number",
     )
@@ -46,13 +66,20 @@ def how_many_numbers(trace: Trace) -> Question:
 
 def what_the_loss_reads() -> Question:
     """C16: which of them does the loss read? Answered by what the function of the loss is given."""
-    (read,) = [READ[name] for name in inspect.signature(next_token_loss).parameters if name in READ]
+    could_read = {
+        "contextual_embeddings": called("contextual embeddings", "the contextual embeddings"),
+        "logits": called("logits", "the logits"),
+        "weights": "the weights",
+    }
+    (read,) = [
+        could_read[name] for name in inspect.signature(next_token_loss).parameters if name in could_read
+    ]
     return Question(
-        "Which of them does the loss read?",
+        "What does the loss read?",
         read,
-        f"The function that computes it, next_token_loss, is given {read}, and the batch with its targets.",
-        lambda given: f"The loss never sees {given}: only what is computed from them in the end, z.",
-        options=list(READ.values()),
+        "The function that computes it, next_token_loss, is given the logits, and the batch with its targets.",
+        lambda _: "The loss never sees them: only what is computed from them in the end, the logits.",
+        options=list(could_read.values()),
     )
 
 
@@ -83,8 +110,9 @@ def what_is_the_sum() -> Question:
 def what_is_row_0(first: Mixture) -> Question:
     """C26: what is the output of row 0?"""
     mean = first.values.mean(dim=0)
+    first_value = f"exactly the first value, {notation.name('value', t=0)}"
     right = (
-        FIRST_VALUE
+        first_value
         if equal(first.total, first.values[0])
         else MEAN
         if (first.total - mean).abs().max() == 0
@@ -97,25 +125,26 @@ def what_is_row_0(first: Mixture) -> Question:
         f"Row 0 gives position 0 the weight {number(weight)}: "
         + (
             "nothing else is open to it, so its output is that value."
-            if right == FIRST_VALUE
+            if right == first_value
             else "this decoder has no mask, so the others take part."
         ),
         lambda _: (
             "Which tokens may the first one look at?"
-            if right == FIRST_VALUE
+            if right == first_value
             else "Without a mask row 0 looks at all tokens, each with its own weight."
         ),
-        options=[FIRST_VALUE, MEAN, OTHER],
+        options=[first_value, MEAN, OTHER],
     )
 
 
-def what_do_later_tokens_get(greatest: float) -> Question:
-    """C26: which weight do later tokens get? `greatest` is measured over all heads and rows of the sentence."""
+def what_do_later_tokens_get(greatest: float, sentence: str = "this sentence") -> Question:
+    """C26: which weight do later tokens get? `greatest` is measured over all heads and rows of a sentence."""
     right = ZERO if greatest == 0 else MORE
     return Question(
         "Which weight do tokens get that come later than the one that looks?",
         right,
-        f"The greatest of all such weights, in all heads and rows of this sentence, is {number(greatest)}.",
+        f"The greatest of all such weights, in all heads and rows of {sentence}, is "
+        f"{ZERO if greatest == 0 else number(greatest)}.",
         lambda _: (
             "Their scores are −∞ before the softmax, and e to that power is exactly 0."
             if right == ZERO

@@ -37,9 +37,11 @@ def test_an_arc_leads_from_the_row_to_each_other_open_token_and_is_thick_as_its_
     assert all(0 <= arc["bulge"] <= 1 for arc in arcs)
 
 
-def test_a_small_weight_is_not_written_as_nothing():
+def test_a_small_weight_is_not_written_as_nothing_and_a_great_one_not_as_all():
     rows = arc_rows(["a", "b"], [1e-6, 1 - 1e-6], 1, masked=[False, False]).tables["rows"]
-    assert [row["words"] for row in rows] == ["< 0.001", "1.000"]
+    assert [row["words"] for row in rows] == ["< 0.001", "> 0.999"]
+    rows = arc_rows(["a", "b"], [1.0, 0.0], 0, masked=[False, True]).tables["rows"]
+    assert rows[0]["words"] == "1.000", "the only open place"
 
 
 def test_without_a_mask_later_tokens_get_arcs_too():

@@ -1,5 +1,7 @@
 """Sentences about the mask: each is true of the numbers that it is made from."""
 
+import math
+
 import pytest
 
 from decoder.figures import mask_words as words
@@ -40,31 +42,59 @@ def test_a_line_of_the_walk_says_who_predicts_what():
     line = words.walk_line("x₀ and x₁", "ω₂", ("me", 0.5), ("me", 0.5), alone=False)
     assert line == "x₀ and x₁ predict ω₂: “me” is most likely, with 50 %, and it really follows."
     assert words.walk_line("x₀", "ω₁", ("me", 1.0), None, alone=True).endswith(
-        "100 %. Here the sentence ends."
+        "100 %. Here the text ends: nothing follows that this could be compared with."
     )
 
 
 @pytest.mark.parametrize("way", words.WAY_NAMES)
 def test_a_leak_is_told_with_its_numbers(way):
-    leak = Leak(closed_share=0.25, sums=(0.5, 1.0), moved=0.0625)
-    said = words.leak_sentence(way, leak, -10, "GPT", above=False)
+    leak = Leak(closed_share=0.25, sums=(0.5, 1.0), moved=0.0625, by=1, tried=2)
+    said = words.leak_sentence(way, leak, -10, ("GPT", "chess", "melody"), "GPT", above=False)
     assert "25 %" in said
-    assert "“GPT”" in said
-    assert said.endswith("move by up to 0.0625.")
+    assert "The last token “GPT” was replaced by each of the 2 other tokens: results" in said
+    assert said.endswith("moved by up to 0.0625, with “chess” in its place.")
     assert ("0.500 … 1.000 instead of 1" in said) == (way == "zero after")
 
 
 def test_nothing_leaks_is_said_exactly():
-    said = words.leak_sentence("minus infinity", Leak(0.0, (1.0, 1.0), 0.0), -10, "GPT", above=False)
+    texts = ("GPT", "chess", "melody", "harmony")
+    leak = Leak(0.0, (1.0, 1.0), 0.0, None, 2)
+    said = words.leak_sentence("minus infinity", leak, -10, texts, "GPT", above=False)
     assert "0 % of all weight" in said
-    assert said.endswith("the change is exactly 0.")
-    small = words.leak_sentence("finite number", Leak(4.5e-5, (1.0, 1.0), 1e-5), -10, "GPT", above=True)
+    assert said.endswith(
+        "replaced by 2 of the 3 other tokens, and no result of an earlier row moved: the change is exactly 0."
+    )
+    leak = Leak(4.5e-5, (1.0, 1.0), 1e-5, 2, 3)
+    small = words.leak_sentence("finite number", leak, -10, texts, "GPT", above=True)
     assert "e^−10 is 4.54·10⁻⁵, not 0" in small
     assert "4.50·10⁻⁵ of all weight" in small
     assert small.endswith("although all layers below are masked rightly.")
     assert "type a longer sentence" in words.leak_sentence(
-        "no mask", Leak(0, (1.0,), 0), -1, "a", above=False
+        "no mask", Leak(0, (1.0,), 0), -1, texts, "a", above=False
     )
+
+
+def test_a_row_of_scores_is_told_with_its_weights_and_its_leak():
+    said = words.row_sentence([1, 1, 0, 0], [0.5, 0.5, 0, 0], 2, None)
+    assert said == (
+        "2 of 4 cells are open. Each exponential, divided by their sum 2, is a weight: 0.5, 0.5, 0 and 0. "
+        "e^−∞ is exactly 0, so nothing leaks to the closed cells."
+    )
+    said = words.row_sentence([1, 1, 1, 0.5], [0.3, 0.3, 0.3, 0.1], 3, -2)
+    assert said.endswith("e^−2 is 0.1353, not 0: 10 % of the weight leaks to the closed cell.")
+    assert words.row_sentence([1, 1], [0.5, 0.5], 2, -1).endswith("Nothing is closed in this row.")
+    assert "1 of 2 cells is open. Its exponential is divided by itself" in words.row_sentence(
+        [3, 0], [1, 0], 1, None
+    )
+    almost = words.row_sentence([1e9, 1], [1 - 1e-9, 1e-9], 1, -1)
+    assert "a weight: more than 0.9999 and 1.00·10⁻⁹" in almost, "what is not exactly 1 is not written so"
+
+
+def test_the_table_of_a_row_has_the_sums_that_are_divided_by():
+    table = words.row_table([0, 1], [0, -math.inf], [1, 0], [1, 0])
+    assert table.columns == ["", "key 0", "key 1", "sum of the row"]
+    assert table.rows[1:] == [["masked score", 0, -math.inf, None], ["exp", 1, 0, 1], ["weight", 1, 0, 1]]
+    assert [words.row_name(row) for row in (0, 3)] == ["row 0: 1 open, 3 closed", "row 3: 4 open, 0 closed"]
 
 
 def test_the_probe_is_told_from_both_sides():
@@ -83,6 +113,12 @@ def test_both_times_and_both_differences_are_told():
     )
     assert "1.00·10⁻⁶ at most" in said
     assert "up to 5:" in said
+    same = words.parallel_sentence(Comparison((0.0, 0.0), 0.012, 0.003), unmasked)
+    assert "Their logits do not differ at all: the difference is exactly 0. Without" in same
+    assert [words.counted_passes(count) for count in (1, 5)] == [
+        "1 pass over a prefix",
+        "5 passes over prefixes",
+    ]
     alone = Comparison((0.0,), 0.003, 0.003)
     assert words.parallel_sentence(alone, alone).startswith("A single token has one prefix, itself")
 
@@ -92,3 +128,4 @@ def test_the_notes_of_the_matrices_name_what_was_done(way):
     scores, weights = words.way_notes(way, -5.0)
     assert ("−5" in scores) == (way == "finite number")
     assert ("× 0" in weights) == (way == "zero after")
+    assert words.way_name(way, -5.0) == words.WAY_NAMES[way] + (", −5" if way == "finite number" else "")

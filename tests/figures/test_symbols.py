@@ -22,6 +22,7 @@ from decoder.figures.symbols import SYMBOLS, lowered, name, raised
         ("loss", {}, "loss", "ℓ"),
         ("value", {"t": 2}, "value 2", "v₂"),
         ("head output", {"t": 3}, "head output 3", "o₃"),
+        ("contextual embeddings", {}, "contextual embeddings", "h"),
     ],
 )
 def test_a_term_has_a_plain_name_and_a_symbol(term, indices, plain, symbol):

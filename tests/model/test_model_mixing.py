@@ -90,13 +90,40 @@ def test_entropy_lies_between_one_place_and_all_alike(trace):
         assert -1e-9 <= entropy <= math.log(row + 1) + 1e-6
 
 
-def test_received_is_the_mean_over_the_rows_that_may_look(trace):
+def test_received_is_the_mean_over_the_rows_that_may_look_and_have_a_choice(trace):
     attention = trace.blocks[0].attention
     received = mixing.received(attention.weights, attention.masked_scores)[0, 1].tolist()
     weights = attention.weights[0, 1].tolist()
+    rows = mixing.lookers(attention.masked_scores)[0, 1].sum(dim=0).tolist()
+    assert rows == [5, 5, 4, 3, 2, 1], "row 0 has no choice"
     for key, value in enumerate(received):
-        looking = [weights[row][key] for row in range(key, 6)]
+        looking = [weights[row][key] for row in range(max(key, 1), 6)]
         assert value == pytest.approx(math.fsum(looking) / len(looking), rel=1e-5)
+    assert mixing.have_choice(attention.masked_scores)[0, 1].tolist() == [False] + [True] * 5
+    assert mixing.received(torch.ones(1, 1), torch.zeros(1, 1)).isnan().all()
+    open_scores = torch.zeros(2, 2)  # without the mask every row has a choice
+    assert torch.equal(
+        mixing.received(torch.tensor([[0.25, 0.75], [0.5, 0.5]]), open_scores), torch.tensor([0.375, 0.625])
+    )
+
+
+def test_a_head_is_summed_up_over_the_rows_that_have_a_choice(trace):
+    attention = trace.blocks[1].attention
+    weights = attention.weights[0, 3].double().numpy()
+    summary = mixing.summarise(attention.weights[0, 3], attention.masked_scores[0, 3])
+    gains = []
+    for key in range(6):
+        rows = range(max(key, 1), 6)
+        mean, even = (
+            math.fsum(values) / len(rows)
+            for values in ([weights[row, key] for row in rows], [1 / (row + 1) for row in rows])
+        )
+        gains.append((mean - even, key, mean, even, len(rows)))
+    _, place, mean, even, rows = max(gains)
+    assert (summary.place, summary.rows) == (place, rows)
+    assert (summary.mean, summary.even) == pytest.approx((mean, even), rel=1e-5)
+    spread = [-math.fsum(w * math.log(w) for w in weights[row, : row + 1]) for row in range(1, 6)]
+    assert summary.entropy == pytest.approx(math.fsum(spread) / 5, rel=1e-5)
 
 
 def test_the_weights_of_all_layers_are_those_of_the_trace(model, trace):

@@ -1,18 +1,21 @@
 """The page of attention without a browser: its pictures, sentences and checks are recomputed from the decoder here."""
 
+import itertools
 import json
 import math
 import random
+import re
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from reading_pages import pictures_and_numbers, recorded, terms_in, terms_offered, words_of
 from streamlit.testing.v1 import AppTest
 
 from decoder import Decoder, TextSource, load_corpus, open_corpus
 from decoder.training.presets import preset
-from pages.ui import head_history, session, strip
+from pages.ui import glossary, head_history, session, strip
 from pages.ui.session import Exploration, Snapshot
 
 TEXT = " ".join(random.Random(8).choices(["red", "old", "quiet", "boat", "train"], k=300))
@@ -22,6 +25,8 @@ LABELS = [f"{at} {token}" for at, token in enumerate(SENTENCE)]
 IDS = torch.tensor([[TOKENS.index(token) for token in SENTENCE]])
 T = len(SENTENCE)
 KEPT = (0, 20, 40)
+# One of the lecture's letters, with an index or alone as a word.
+SYMBOL = re.compile("(?<!\\w)[xhzωvqkop]\u0302?[₀-₉ₜᵢⱼ]*(?!\\w)")
 
 
 class KeptDecoders:
@@ -45,6 +50,8 @@ def visit(monkeypatch):
         source = TextSource(TEXT, level) if level else corpus
         config = preset(source, size=size, causal=causal)
         kept = KeptDecoders(config)
+        for each in kept.models.values():
+            each.requires_grad_(requires_grad=False)  # they are only looked at
         model = kept.models[KEPT[-1]]
         explored = Exploration(config, "run", open_corpus(config.corpus, config.decoder.context_length))
         monkeypatch.setattr(session, "explore", lambda: explored)
@@ -52,6 +59,7 @@ def visit(monkeypatch):
         monkeypatch.setattr(Exploration, "planned_snapshots", [*KEPT])
         monkeypatch.setattr(session, "store", lambda: kept)
         head_history._weights.clear()
+        offered = recorded(monkeypatch)
         at = AppTest.from_file("../../app.py", default_timeout=60)
         for key, value in query.items():
             at.query_params[key] = str(value)
@@ -60,7 +68,7 @@ def visit(monkeypatch):
         at.switch_page("pages/lecture/attention.py")
         at.run()
         assert not at.exception
-        at.model, at.kept = model, kept
+        at.model, at.kept, at.offered = model, kept, offered
         return at
 
     return open_page
@@ -110,6 +118,172 @@ def weights_of(model, layer, head, ids=IDS):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
+def rows_of(at, key):
+    """The numbers below a picture, without the names in front."""
+    return [[value for value in row if not isinstance(value, str)] for row in at.offered[key][0].rows]
+
+
+def test_every_picture_is_followed_by_its_numbers_and_the_code_that_computes_them(visit):
+    at = visit()
+    found = pictures_and_numbers(at)
+    pictures = [key for kind, key in found if kind == "picture"]
+    assert pictures == [
+        *(
+            "attention_heads",
+            "attention_matrix",
+            "attention_row",
+            "values",
+            "parts",
+            "stages",
+            "grey_boxes",
+            "red_rows",
+        ),
+        *("boxes", "entropies", "received", "every_head", "head_history"),
+    ]
+    for picture in pictures:
+        assert found[found.index(("picture", picture)) + 1] == ("numbers", picture)
+    for key, (table, code) in at.offered.items():
+        assert table.rows, key
+        assert code, key
+
+
+def test_all_numbers_below_the_pictures_are_recomputed(visit):
+    at = visit(layer=1, head=2, row=3)
+    trace, weights = traced(at.model), weights_of(at.model, 1, 2)
+
+    def shown(key):
+        return np.array(rows_of(at, key), dtype=float)  # an empty cell is no number
+
+    future = np.triu(np.ones((T, T), dtype=bool), 1)
+    np.testing.assert_allclose(shown("attention_matrix"), np.where(future, np.nan, weights), rtol=1e-4)
+    np.testing.assert_allclose(shown("attention_row")[:, 0], np.where(future, np.nan, weights)[3], rtol=1e-4)
+    heads = shown("attention_heads")
+    for at_head in range(8):
+        layer, head = divmod(at_head, 4)
+        lines = heads[at_head * T : at_head * T + T]
+        assert (lines[:, :2] == (layer, head)).all()
+        expected = np.where(future, np.nan, weights_of(at.model, layer, head))
+        np.testing.assert_allclose(lines[:, 2:], expected, rtol=1e-4)
+
+    values = trace.blocks[1].value[0, 2].double().numpy()
+    np.testing.assert_allclose(shown("values"), values[:4], rtol=1e-6)
+    parts = shown("parts")
+    np.testing.assert_allclose(parts[:4, 0], weights[3, :4], rtol=1e-4)
+    np.testing.assert_allclose(parts[:4, 1:], weights[3, :4, None] * values[:4], rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(parts[4, 1:], weights[3] @ values, rtol=1e-3, atol=1e-6)
+
+    h, z = trace.contextual_embeddings[0].numpy(), trace.logits[0].numpy()
+    block, norm = at.model.blocks[1], at.model.final_norm
+    given = trace.blocks[0].output[0, 3]
+    joined = torch.tensor(
+        np.concatenate(
+            [weights_of(at.model, 1, n)[3] @ trace.blocks[1].value[0, n].numpy() for n in range(4)]
+        )
+    )
+    with torch.no_grad():
+        attention = block.attention_projection(joined.float())
+        mlp = block.mlp_out(torch.nn.functional.gelu(block.mlp_in(block.mlp_norm(given + attention))))
+        path = [
+            given,
+            joined,
+            attention,
+            given + attention,
+            mlp,
+            given + attention + mlp,
+            norm(trace.contextual_embeddings[0, 3]),
+        ]
+    stages = shown("stages")
+    assert stages[:, 0].tolist() == list(range(1, 65))
+    np.testing.assert_allclose(
+        stages[:, 1:].T, np.array([stage.double().numpy() for stage in path]), atol=2e-5
+    )
+
+    np.testing.assert_allclose(shown("grey_boxes"), h, rtol=1e-6)
+    np.testing.assert_allclose(shown("red_rows"), z, rtol=1e-6)
+    shares = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    streams = [
+        (trace.token_embeddings[0] + trace.position_embeddings).numpy(),
+        trace.blocks[0].output[0].numpy(),
+        h,
+    ]
+    moved = np.array(
+        [
+            np.sqrt(((after - before) ** 2).sum(axis=1))
+            for before, after in itertools.pairwise(streams)
+        ]
+    )
+    boxes = shown("boxes")
+    np.testing.assert_allclose(boxes[:, :2], moved.T, rtol=1e-4)
+    np.testing.assert_allclose(boxes[:, 2:], np.sort(shares, axis=1)[:, :-4:-1], rtol=1e-4)
+    lengths = re.search(r"a length of ([0-9.]+) in block 0 and ([0-9.]+) in block 1", said(at)).groups()
+    np.testing.assert_allclose([float(length) for length in lengths], moved.mean(axis=1), rtol=6e-4)
+
+    entropies = np.array([-math.fsum(w * math.log(w) for w in weights[row, : row + 1]) for row in range(T)])
+    np.testing.assert_allclose(
+        shown("entropies"), np.transpose([entropies, range(1, T + 1)]), rtol=1e-4, atol=1e-7
+    )
+    first = [max(key, 1) for key in range(T)]  # row 0 has no choice
+    got = [
+        [weights[row:, key].mean(), np.mean([1 / (n + 1) for n in range(row, T)]), T - row]
+        for key, row in enumerate(first)
+    ]
+    np.testing.assert_allclose(shown("received"), got, rtol=1e-4)
+
+
+def test_differences_to_what_the_decoder_computed_are_those_of_the_sums(visit):
+    at = visit(layer=0, head=1, row=3)
+    block = traced(at.model).blocks[0]
+    mixed = (block.attention.weights[0, 1, 3][:, None] * block.value[0, 1]).sum(dim=0)
+    pairs = [(mixed, block.attention.context[0, 1, 3])]
+    with torch.no_grad():
+        pairs.append(
+            (at.model.blocks[0].attention_projection(block.joined[0, 3]), block.attention_output[0, 3])
+        )
+    given = traced(at.model).token_embeddings[0] + traced(at.model).position_embeddings
+    pairs.append(((given + block.attention_output[0] + block.mlp_output[0])[3], block.output[0, 3]))
+    told = re.findall(
+        r"differs from the decoder's by (exactly 0|at most [^,.]+[.][^,]+, which is rounding)", said(at)
+    )
+    assert len(told) == 3
+    for words, (one, other) in zip(told, pairs, strict=True):
+        difference = (one - other).abs().max().item()
+        assert (words == "exactly 0") == (difference == 0)
+        if difference:
+            digits, power = re.match(r"at most ([0-9.]+)·10⁻(.)", words).groups()
+            assert float(digits) * 10.0 ** -"⁰¹²³⁴⁵⁶⁷⁸⁹".index(power) == pytest.approx(difference, rel=6e-3)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_plain_names_take_the_place_of_symbols(visit, causal):
+    at = visit(notation="plain names", causal=causal, row=3)
+    for concept in ("c26-1", "c26-2", "c16-0", "c16-1", "c16-2"):
+        at.button(key=f"reveal-{concept}").click().run()
+    page = words_of(at) + [
+        str(text)
+        for table, _ in at.offered.values()
+        for text in (table.title, *table.columns, *(row[0] for row in table.rows))
+    ]
+    assert [text for text in page if SYMBOL.search(text)] == []
+    assert list(strips(at, "The vectors of all positions")) == LABELS, "called as everywhere on the page"
+    assert list(strips(at, "The logits of all positions")) == LABELS
+    assert "The answer: exactly the first value, value 0." in said(at) or not causal
+
+
+def test_the_glossary_explains_the_words_of_the_page(visit):
+    at = visit()
+    assert terms_in(words_of(at)) - terms_offered(at) == set()
+    assert terms_offered(at) <= set(glossary.TERMS)
+
+
+def test_where_the_lecture_is_muddled_the_page_says_so(visit):
+    (caption,) = [
+        caption.value
+        for caption in visit().caption
+        if "Where the lecture says it differently" in caption.value
+    ]
+    assert "“the output denoted as h and z” and defines neither. This is our reading" in caption
+
+
 def test_a_link_opens_its_layer_head_and_row(visit):
     at = visit(layer=1, head=3, row=2)
     assert (at.selectbox(key="layer").value, at.selectbox(key="head").value) == (1, 3)
@@ -144,7 +318,14 @@ def test_a_choice_that_a_shorter_sentence_or_smaller_decoder_has_not_got_is_let_
     assert at.slider(key="row").value <= 1
     at.text_input(key="sentence").set_value("").run()
     assert not at.exception
-    assert "0 <s> looks most at 0 <s>" in said(at)
+    assert "token 0 <s> can look only at itself, with a weight of 1." in said(at)
+    assert "The row of 0 <s> has one open place and so no choice: its entropy is 0." in said(at)
+    assert not re.search("looks most|in the mean|all 1 |[0-9] 1 open", said(at))
+    assert not {"received", "every_head"} & {key for _, key in pictures_and_numbers(at)}
+    for box in at.selectbox:
+        assert not str(box.key).startswith("answer-") or len(box.options) > 1, box.label
+    at.button(key="reveal-c26-2").click().run()
+    assert "in all heads and rows of “IBM taught me GPT”, is exactly 0" in said(at)
     at = visit(size="small", state={"layer": 1, "head": 3, "row": 8})
     assert (at.selectbox(key="layer").value, at.selectbox(key="head").value) == (0, 0)
 
@@ -212,8 +393,8 @@ def test_grey_boxes_and_red_rows_are_h_and_z(visit):
     assert list(red) == ["z₁", "z₂", "z₃", "z₄", "z₅"]
     np.testing.assert_allclose(list(grey.values()), trace.contextual_embeddings[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(list(red.values()), trace.logits[0], rtol=1e-5, atol=1e-6)
-    assert "h is 5 × 64 = 320 numbers" in said(at)
-    assert "z is 5 × 35 = 175" in said(at)
+    assert "5 × 64" not in said(at), "this is asked below"
+    assert "Each of the 5 positions has one grey box and one red row" in said(at)
     shares = trace.logits[0].double().softmax(dim=-1)
     rows = table(at, "how far each block moves")
     for t, row in enumerate(rows):
@@ -224,6 +405,9 @@ def test_grey_boxes_and_red_rows_are_h_and_z(visit):
         assert float(row[2]) == pytest.approx(moved.norm().item(), rel=1e-3)
     colors = [data["color"] for data in sent(at) if "reach" in data and data["color"]]
     assert colors == ["#8A8A8A", "#D55E00"]
+    notes = [[row["note"] for row in data["rows"]] for data in sent(at) if data.get("look") == "table"]
+    assert notes[0] == SENTENCE
+    assert notes[1] == [f"→ {row[3]}" for row in rows]
 
 
 def test_before_the_last_block_the_logits_are_called_a_look_inside(visit):
@@ -241,12 +425,12 @@ def test_entropies_and_received_weights_are_those_of_the_head(visit):
     at = visit(layer=1, head=1, row=3)
     weights = weights_of(at.model, 1, 1)
     entropies = [-math.fsum(w * math.log(w) for w in weights[row, : row + 1]) for row in range(T)]
-    received = [weights[key:, key].mean() for key in range(T)]
+    received = [weights[max(key, 1) :, key].mean() for key in range(T)]  # row 0 has no choice
     bars, got = charts(at)[1], charts(at)[2]
     assert [row["position"] for row in bars["bars"]] == LABELS
     np.testing.assert_allclose([row["loss"] for row in bars["bars"]], entropies, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose([row["loss"] for row in bars["ghosts"]], np.log(range(2, T + 1)), rtol=1e-9)
-    even = [np.mean([1 / (row + 1) for row in range(key, T)]) for key in range(T)]
+    even = [np.mean([1 / (row + 1) for row in range(max(key, 1), T)]) for key in range(T)]
     np.testing.assert_allclose([row["loss"] for row in got["bars"]], received, rtol=1e-4)
     np.testing.assert_allclose([row["loss"] for row in got["ghosts"]], even, rtol=1e-6)
     most = int(np.argmax(np.subtract(received, even)))
@@ -254,9 +438,16 @@ def test_entropies_and_received_weights_are_those_of_the_head(visit):
     assert "ln 4 = 1.386" in said(at)
     rows = table(at, "every head")
     assert len(rows) == 8
-    assert float(rows[5][2]) == pytest.approx(np.mean(entropies), rel=1e-3)
+    assert float(rows[5][2]) == pytest.approx(np.mean(entropies[1:]), rel=1e-3)
     assert rows[5][3] == LABELS[most]
     assert float(rows[5][5]) == pytest.approx(even[most], rel=1e-3)
+    assert rows[5][6] == str(T - max(most, 1))
+    who = (
+        "the one row that has a choice"
+        if most == T - 1
+        else f"the {T - max(most, 1)} rows that have a choice"
+    )
+    assert who in said(at)
 
 
 def test_the_curves_are_the_weights_of_the_kept_decoders(visit):
@@ -269,13 +460,17 @@ def test_the_curves_are_the_weights_of_the_kept_decoders(visit):
         expected = weights_of(at.kept.models[row["step"]], 0, row["head"], ids)[17, 5]
         assert row["weight"] == pytest.approx(expected, rel=1e-3)
     assert "not yet" in said(at)
-    assert "5 Isaac tells what has to follow" in said(at)
+    assert "By the grammar the next token depends on 5 Isaac (◆), which leaves 1 of the 8 tokens" in said(at)
+    assert [line[1:] for line in rows_of(at, "head_history")] == [
+        pytest.approx([weights_of(at.kept.models[step], 0, head, ids)[17, 5] for head in range(4)], rel=1e-3)
+        for step in KEPT
+    ]
     assert f"puts {weights_of(at.model, 0, 0, ids)[17, 5]:.4g} of its weight there" in said(at)
 
 
 def test_a_row_without_a_needed_token_says_so_and_leads_to_one_that_has(visit):
     at = visit(corpus="story", row=7)
-    assert "no token is needed" in said(at)
+    assert "the next token depends on no earlier one" in said(at)
     assert len(charts(at)) == 3
     at.button(key="needed_row").click().run()
     assert at.slider(key="row").value == 17
@@ -301,7 +496,7 @@ def test_a_text_of_ones_own_has_no_needed_token(visit, level):
 def test_every_corpus_has_its_page(visit, corpus):
     at = visit(corpus=corpus, size="small")
     assert not at.exception
-    assert "tell" in said(at)
+    assert "By the grammar" in said(at)
 
 
 def answer(at, concept, number, value):
@@ -318,9 +513,11 @@ def test_the_checks_judge_by_what_was_computed(visit):
     assert answer(at, "c26", 1, "exactly the first value, v₀").startswith("✓")
     assert answer(at, "c26", 2, "more than 0").startswith("✗")
     at = visit()
-    assert answer(at, "c16", 0, 6 * 64).startswith("✗ Not yet. 384 is h")
-    assert answer(at, "c16", 0, 6 * 35).startswith("✓")
-    assert answer(at, "c16", 1, "z, the logits").startswith("✓")
+    assert answer(at, "c16", 0, "5 × 35").startswith("✗ Not yet. That is the shape of the logits")
+    assert answer(at, "c16", 0, "5 × 64").startswith("✓")
+    assert answer(at, "c16", 1, 6 * 64).startswith("✗ Not yet. 384 is what the contextual embeddings have")
+    assert answer(at, "c16", 1, 6 * 35).startswith("✓")
+    assert answer(at, "c16", 2, "z, the logits").startswith("✓")
 
 
 def test_without_the_mask_the_checks_have_other_answers(visit):

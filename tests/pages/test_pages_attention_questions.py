@@ -15,10 +15,19 @@ def traced(*, causal=True):
         return Decoder(DecoderConfig(13, 7, d_model=24, n_heads=4, causal=causal), seed=1).trace(TOKENS)
 
 
+def test_h_has_a_row_per_position():
+    question = questions.what_shape(traced())
+    assert question.right == "4 × 24"
+    assert "z" not in question.reason.split()
+    assert "shape of the logits" in question.wrong("4 × 13")
+    assert "rows are the positions" in question.wrong("24 × 4")
+    assert sorted(question.options) == ["24 × 4", "4 × 13", "4 × 24", "4 × 4"]
+
+
 def test_z_has_a_number_per_position_and_token():
     question = questions.how_many_numbers(traced())
     assert question.is_right(5 * 13), "of a sentence with one token more than the page shows"
-    assert "120 is h" in question.wrong(5 * 24)
+    assert "120 is what the contextual embeddings have" in question.wrong(5 * 24)
     assert "V = 13" in question.wrong(7)
 
 
@@ -26,7 +35,7 @@ def test_the_loss_reads_what_its_function_is_given():
     question = questions.what_the_loss_reads()
     assert question.right == "z, the logits"
     assert question.right in question.options
-    assert "never sees h, the contextual" in question.wrong("h, the contextual embeddings")
+    assert "never sees them" in question.wrong("h, the contextual embeddings")
 
 
 def test_three_values_are_added_up_by_their_weights():
@@ -39,7 +48,7 @@ def test_three_values_are_added_up_by_their_weights():
 
 def test_row_0_gives_back_the_first_value_only_under_a_mask():
     question = questions.what_is_row_0(mix_values(traced().blocks[0], 1, 0))
-    assert question.right == questions.FIRST_VALUE
+    assert question.right == "exactly the first value, v₀"
     assert "nothing else is open" in question.reason
     question = questions.what_is_row_0(mix_values(traced(causal=False).blocks[0], 1, 0))
     assert question.right == questions.OTHER
