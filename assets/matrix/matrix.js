@@ -52,19 +52,6 @@ function readLook(root, looks) {
            text: get("text-color", "#1c2632"), primary: get("primary-color", "#0072b2") };
 }
 
-/* Diagonal lines that run on from cell to cell: one closed area, never a value. */
-function hatchPattern(ctx, look, dpr) {
-  const side = Math.round(6 * dpr), tile = new OffscreenCanvas(side, side), pen = tile.getContext("2d");
-  pen.fillStyle = look.masked; pen.fillRect(0, 0, side, side);
-  pen.strokeStyle = look.hatch; pen.lineWidth = Math.max(1, dpr);
-  pen.beginPath();
-  for (const shift of [-side, 0, side]) { pen.moveTo(shift - 1, side + 1); pen.lineTo(shift + side + 1, -1); }
-  pen.stroke();
-  const pattern = ctx.createPattern(tile, "repeat");
-  pattern.setTransform(new DOMMatrix().scale(1 / dpr));
-  return pattern;
-}
-
 /* ---- small helpers ---- */
 
 const signed = (text) => text.replaceAll("-", MINUS);
@@ -73,24 +60,6 @@ const same = (one, other) => one?.join() === other?.join();
 const shut = (panel, row, column) => panel.kind !== "scores" && panel.masked[row][column] && panel.values[row][column] === null;
 const total = (sum) => sum < 10 ? sum.toFixed(3) : exact(sum);
 const between = (value, low, high) => Math.min(Math.max(value, low), high);
-
-function make(tag, parent, { text, ...settings } = {}) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(settings)) element.setAttribute(name, value);
-  if (text !== undefined) element.textContent = text;
-  parent?.append(element);
-  return element;
-}
-
-/* A canvas of this size in CSS pixels whose own pixels are those of the screen. */
-function prepare(canvas, width, height) {
-  const dpr = density();
-  canvas.style.width = `${width}px`; canvas.style.height = `${height}px`;
-  canvas.width = Math.round(width * dpr); canvas.height = Math.round(height * dpr);   // this also clears it
-  const ctx = canvas.getContext("2d");
-  ctx.scale(dpr, dpr);
-  return ctx;
-}
 
 /* What both views share: one observer of the width, one look, the last choice. */
 class View {
@@ -119,6 +88,39 @@ class View {
     this.look = readLook(this.root, this.data.looks);
     this.paint();
   }
+
+  /* A legend: the ramp with its numbers, and what the hatch says, which has room in large cells only. */
+  fillLegend(legend, { kind, low, high }, hatched) {
+    legend.replaceChildren();
+    const scale = make("div", legend, { class: "scale" }), bar = make("div", scale, { class: "ramp" });
+    const stops = this.look.ramps[kind].filter((_, at) => at % 15 === 0).map(({ color }) => color);
+    bar.style.background = `linear-gradient(to right, ${stops.join(",")})`;
+    const brief = (value) => signed(String(Number(value.toPrecision(3))));
+    for (const value of [low, (low + high) / 2, high]) make("span", scale, { text: brief(value) });
+    if (hatched) {
+      this.addSign(legend, "", kind === "weights" ? "masked: 0" : `masked: ${MINUS_INFINITY}`).style.background =
+        `repeating-linear-gradient(135deg, ${this.look.hatch} 0 1px, ${this.look.masked} 1px 4.24px)`;
+    }
+  }
+  addSign(legend, name, text) {
+    const item = make("span", legend, { class: "sign" }), swatch = make("span", item, { class: `swatch ${name}` });
+    item.append(text);
+    return swatch;
+  }
+
+  /* A sign of the legend, for the picture that is saved. */
+  sign(pen, element, { left, top, width, height }) {
+    pen.translate(left, top);
+    if (element.matches(".edge")) {
+      pen.fillStyle = this.look.text; pen.fillRect(0, 0, width, 2); pen.fillRect(0, 0, 2, height);
+    } else if (element.matches(".mark")) {
+      pen.beginPath(); pen.moveTo(width * 0.36, 0); pen.lineTo(width, 0); pen.lineTo(width, height * 0.64); pen.closePath();
+      pen.fillStyle = this.look.text; pen.fill();
+      pen.strokeStyle = this.look.muted; pen.lineWidth = 1; pen.strokeRect(0.5, 0.5, width - 1, height - 1);
+    } else {
+      pen.fillStyle = hatch(pen, this.look.masked, this.look.hatch); pen.fillRect(0, 0, width, height);
+    }
+  }
 }
 
 /* ---- linked matrices ---- */
@@ -134,7 +136,7 @@ class Matrices extends View {
     make("summary", this.details, { text: "as a table" });
     this.sheet = make("div", this.details, { class: "sheet", tabindex: 0, role: "region", "aria-label": "numbers as a table" });
     this.details.addEventListener("toggle", () => this.fillTable());
-    saveButton(root, this);
+    saveButtons(root, this);
     this.tip = make("div", root, { class: "tip", "aria-hidden": "true" });
     this.live = make("div", root, { class: "unseen", "aria-live": "polite" });
   }
@@ -318,163 +320,139 @@ class Matrices extends View {
       const room = Math.min(this.width, last ? left + Math.max(C * cell, body) : Math.max(width, left + body));
       view.figure.style.width = `${room}px`;
       view.head.style.paddingLeft = view.legend.style.paddingLeft = `${left}px`;
-      this.fillLegend(view.legend, panels[at]);
+      this.explain(view.legend, panels[at]);
     });
     this.drawCells();
     this.showTip();
   }
 
-  fillLegend(legend, panel) {
-    const { look, data } = this, colors = look.ramps[panel.kind];
-    legend.replaceChildren();
-    const scale = make("div", legend, { class: "scale" }), bar = make("div", scale, { class: "ramp" });
-    const stops = colors.filter((_, at) => at % 15 === 0).map(({ color }) => color);
-    bar.style.background = `linear-gradient(to right, ${stops.join(",")})`;
-    const middle = (panel.low + panel.high) / 2, brief = (value) => signed(String(Number(value.toPrecision(3))));
-    for (const value of [panel.low, middle, panel.high]) make("span", scale, { text: brief(value) });
-    const sign = (name, text) => {
-      const item = make("span", legend, { class: "sign" }), swatch = make("span", item, { class: `swatch ${name}` });
-      item.append(text);
-      return swatch;
-    };
-    const places = panel.masked.flatMap((row, y) => row.flatMap((closed, x) => closed ? [[y, x]] : []));
-    const signs = places.filter(([row, column]) => shut(panel, row, column)).length;
-    if (signs) {
-      sign("", panel.kind === "weights" ? "masked: 0" : `masked: ${MINUS_INFINITY}`).style.background =
-        `repeating-linear-gradient(135deg, ${look.hatch} 0 1px, ${look.masked} 1px 4.24px)`;
-    }
-    if (signs < places.length) sign("edge", "edge of the mask");
+  explain(legend, panel) {
+    const { data } = this, places = panel.masked.flatMap((row, y) => row.flatMap((closed, x) => closed ? [[y, x]] : []));
+    const hatched = places.filter(([row, column]) => shut(panel, row, column)).length;
+    this.fillLegend(legend, panel, hatched);
+    if (hatched < places.length) this.addSign(legend, "edge", "edge of the mask");
     if (panel.row_sums && !this.layout.summed) {
       const sums = [Math.min(...panel.row_sums), Math.max(...panel.row_sums)].map(total);
       make("span", legend, { text: `each row sums to ${[...new Set(sums)].join(" \u2026 ")}` });
     }
-    if (data.marks.length && data.mark_name) sign("mark", data.mark_name);
-  }
-
-  /* A sign of the legend, for the picture that is saved. */
-  sign(pen, element, { left, top, width, height }) {
-    pen.translate(left, top);
-    if (element.matches(".edge")) {
-      pen.fillStyle = this.look.text; pen.fillRect(0, 0, width, 2); pen.fillRect(0, 0, 2, height);
-    } else if (element.matches(".mark")) {
-      pen.beginPath(); pen.moveTo(width * 0.36, 0); pen.lineTo(width, 0); pen.lineTo(width, height * 0.64); pen.closePath();
-      pen.fillStyle = this.look.text; pen.fill();
-      pen.strokeStyle = this.look.muted; pen.lineWidth = 1; pen.strokeRect(0.5, 0.5, width - 1, height - 1);
-    } else {
-      pen.fillStyle = hatchPattern(pen, this.look, this.layout.dpr); pen.fillRect(0, 0, width, height);
-    }
+    if (data.marks.length && data.mark_name) this.addSign(legend, "mark", data.mark_name);
   }
 
   drawCells() {
+    this.data.panels.forEach((panel, at) => {
+      const { width, height } = this.layout.places[at];
+      drawOn(this.panels[at].canvas, width, height, (pen) => this.drawPanel(pen, panel, at));
+    });
+  }
+
+  drawPanel(ctx, panel, at) {
     const { panels, rows, columns, bright_row, marks, cross } = this.data, { look, layout } = this;
     const bright = this.walk.row ?? bright_row, walking = this.walk.row !== null;
     const crossed = cross && !walking && this.chosen;
     const { cell, font, flat, step, dpr, numbers } = layout, R = rows.length, C = columns.length, active = this.active();
-    panels.forEach((panel, at) => {
-      const { left, top, width, height, first } = layout.places[at], ctx = prepare(this.panels[at].canvas, width, height);
-      const type = (weight, px) => { ctx.font = `${weight} ${px}px ${look.font}`; };
-      const closed = (row, column) => Boolean(panel.masked[row]?.[column]);
-      const colors = look.ramps[panel.kind], thin = cell >= 9 ? Math.max(1, Math.floor(dpr)) / dpr : 0;
-      const span = panel.high - panel.low;
-      const shadeOf = (value) => value === null ? null : colors[Math.round(255 * between((value - panel.low) / span, 0, 1))];
-      const texts = numbers ? cellTexts(ctx, panel, cell, look.font) : null;
-      const sign = panel.kind === "weights" ? "0" : MINUS_INFINITY, pattern = hatchPattern(ctx, look, dpr);
-      let edged = false;
-      ctx.textAlign = "center"; ctx.textBaseline = "middle";
-      for (let row = 0; row < R; row++) for (let column = 0; column < C; column++) {
-        const x = left + column * cell, y = top + row * cell, value = panel.values[row][column];
-        const shade = shadeOf(value);
-        const masked = shut(panel, row, column);
-        edged ||= closed(row, column) && !masked;
-        ctx.fillStyle = masked ? pattern : shade?.color ?? look.ground;
-        ctx.fillRect(x, y, cell - thin, cell - thin);
-        const text = masked ? cell >= 22 && sign : value === null ? "?" : texts?.at(row, column);
-        if (!text) continue;
-        type(masked ? 500 : 400, Math.min(texts?.font ?? 15, between(cell * 0.4, 10, 15)));
-        if (masked) {                                           // the sign on quiet ground, not across the lines
-          const half = ctx.measureText(text).width / 2 + 2, tall = between(cell * 0.22, 5, 9);
-          ctx.fillStyle = look.masked;
-          ctx.fillRect(x + (cell - thin) / 2 - half, y + (cell - thin) / 2 - tall, 2 * half, 2 * tall);
-        }
-        ctx.fillStyle = masked ? look.sign : shade?.ink ?? look.text;
-        ctx.fillText(text, x + (cell - thin) / 2, y + (cell - thin) / 2 + 0.5);
+    const { left, top, height, first } = layout.places[at];
+    const type = (weight, px) => { ctx.font = `${weight} ${px}px ${look.font}`; };
+    const closed = (row, column) => Boolean(panel.masked[row]?.[column]);
+    const colors = look.ramps[panel.kind], thin = cell >= 9 ? Math.max(1, Math.floor(dpr)) / dpr : 0;
+    const span = panel.high - panel.low;
+    const shadeOf = (value) => value === null ? null : colors[Math.round(255 * between((value - panel.low) / span, 0, 1))];
+    const texts = numbers ? cellTexts(ctx, panel, cell, look.font) : null;
+    const sign = panel.kind === "weights" ? "0" : MINUS_INFINITY, pattern = hatch(ctx, look.masked, look.hatch);
+    let edged = false;
+    ctx.textAlign = "center"; ctx.textBaseline = "middle";
+    for (let row = 0; row < R; row++) for (let column = 0; column < C; column++) {
+      const x = left + column * cell, y = top + row * cell, value = panel.values[row][column];
+      const shade = shadeOf(value);
+      const masked = shut(panel, row, column);
+      edged ||= closed(row, column) && !masked;
+      ctx.fillStyle = masked ? pattern : shade?.color ?? look.ground;
+      ctx.fillRect(x, y, cell - thin, cell - thin);
+      const text = masked ? cell >= 22 && sign : value === null ? "?" : texts?.at(row, column);
+      if (!text) continue;
+      type(masked ? 500 : 400, Math.min(texts?.font ?? 15, between(cell * 0.4, 10, 15)));
+      if (masked) {                                             // the sign on quiet ground, not across the lines
+        const half = ctx.measureText(text).width / 2 + 2, tall = between(cell * 0.22, 5, 9);
+        ctx.fillStyle = look.masked;
+        ctx.fillRect(x + (cell - thin) / 2 - half, y + (cell - thin) / 2 - tall, 2 * half, 2 * tall);
       }
-      for (const [row, column] of marks) {
-        const x = left + (column + 1) * cell - thin, y = top + row * cell, side = Math.max(5, cell * 0.26);
-        ctx.beginPath(); ctx.moveTo(x - side, y); ctx.lineTo(x, y); ctx.lineTo(x, y + side); ctx.closePath();
-        const ink = shadeOf(panel.values[row]?.[column] ?? null)?.ink;
-        ctx.fillStyle = ink ?? look.text; ctx.fill();
-      }
-      const lit = walking ? this.walk.place : bright;           // on its way from row to row, a fraction of one
-      if (lit !== null) {
-        ctx.globalAlpha = 0.78; ctx.fillStyle = look.ground;
-        ctx.fillRect(left, top, C * cell, lit * cell);
-        ctx.fillRect(left, top + (lit + 1) * cell, C * cell, (R - lit - 1) * cell);
-        ctx.globalAlpha = 1;
-      }
+      ctx.fillStyle = masked ? look.sign : shade?.ink ?? look.text;
+      ctx.fillText(text, x + (cell - thin) / 2, y + (cell - thin) / 2 + 0.5);
+    }
+    for (const [row, column] of marks) {
+      const x = left + (column + 1) * cell - thin, y = top + row * cell, side = Math.max(5, cell * 0.26);
+      ctx.beginPath(); ctx.moveTo(x - side, y); ctx.lineTo(x, y); ctx.lineTo(x, y + side); ctx.closePath();
+      const ink = shadeOf(panel.values[row]?.[column] ?? null)?.ink;
+      ctx.fillStyle = ink ?? look.text; ctx.fill();
+    }
+    const lit = walking ? this.walk.place : bright;             // on its way from row to row, a fraction of one
+    if (lit !== null) {
+      ctx.globalAlpha = 0.78; ctx.fillStyle = look.ground;
+      ctx.fillRect(left, top, C * cell, lit * cell);
+      ctx.fillRect(left, top + (lit + 1) * cell, C * cell, (R - lit - 1) * cell);
+      ctx.globalAlpha = 1;
+    }
 
-      const faint = (row) => bright !== null && row !== bright ? 0.5 : 1;
-      const unseen = (column) => walking && panels.at(-1).masked[bright]?.[column] ? 0.35 : 1;
-      const near = (at, chosen) => chosen !== undefined && at !== chosen && Math.abs(at - chosen) < step;
-      ctx.textAlign = "right";
-      for (let row = 0; row < R; row++) {
-        const strong = row === active?.[1] || row === bright || (crossed && row === crossed[1]), y = top + (row + 0.5) * cell;
-        if ((row % step && !strong) || near(row, active?.[1])) continue;
-        type(strong ? 600 : 400, font);
-        ctx.globalAlpha = faint(row);
-        const text = first ? fit(ctx, rows[row], left - layout.axis - 7) : rows[row].split(" ")[0];
-        label(ctx, text, left - 7, y, look, strong);
-        if (panel.row_sums && layout.summed) {
-          ctx.textAlign = "left"; ctx.fillStyle = strong ? look.text : look.muted;
-          ctx.fillText(`= ${total(panel.row_sums[row])}`, left + C * cell + 8, y);
-          ctx.textAlign = "right";
-        }
-        ctx.globalAlpha = 1;
+    const faint = (row) => bright !== null && row !== bright ? 0.5 : 1;
+    const unseen = (column) => walking && panels.at(-1).masked[bright]?.[column] ? 0.35 : 1;
+    const near = (at, chosen) => chosen !== undefined && at !== chosen && Math.abs(at - chosen) < step;
+    ctx.textAlign = "right";
+    for (let row = 0; row < R; row++) {
+      const strong = row === active?.[1] || row === bright || (crossed && row === crossed[1]), y = top + (row + 0.5) * cell;
+      if ((row % step && !strong) || near(row, active?.[1])) continue;
+      type(strong ? 600 : 400, font);
+      ctx.globalAlpha = faint(row);
+      const text = first ? fit(ctx, rows[row], left - layout.axis - 7) : rows[row].split(" ")[0];
+      label(ctx, text, left - 7, y, look, strong);
+      if (panel.row_sums && layout.summed) {
+        ctx.textAlign = "left"; ctx.fillStyle = strong ? look.text : look.muted;
+        ctx.fillText(`= ${total(panel.row_sums[row])}`, left + C * cell + 8, y);
+        ctx.textAlign = "right";
       }
-      for (let column = 0; column < C; column++) {
-        const strong = column === active?.[2] || (crossed && column === crossed[2]), x = left + (column + 0.5) * cell;
-        if ((column % step && !strong) || near(column, active?.[2])) continue;
-        type(strong ? 600 : 400, font);
-        ctx.globalAlpha = unseen(column);
-        ctx.save(); ctx.translate(x, top - 7); ctx.textAlign = flat ? "center" : "left";
-        if (!flat) ctx.rotate(-Math.PI / 2);
-        label(ctx, fit(ctx, columns[column], flat ? cell : 120), 0, flat ? -font * 0.5 : 0, look, strong);
-        ctx.restore();
-        ctx.globalAlpha = 1;
-      }
-      type(400, 12); ctx.fillStyle = look.muted; ctx.textAlign = "left";
-      if (at === 0) {
-        if (this.data.axes[1]) ctx.fillText(`${this.data.axes[1]} \u2192`, left, 9);
-        const title = this.data.axes[0], half = ctx.measureText(title).width / 2 + 2;
-        ctx.save(); ctx.translate(8, Math.max(half, Math.min(top + R * cell / 2, height - half)));
-        ctx.rotate(-Math.PI / 2); ctx.textAlign = "center"; ctx.fillText(title, 0, 0); ctx.restore();
-      }
-      if (panel.row_sums && layout.summed) ctx.fillText("sum", left + C * cell + 8, top - 7 - font * 0.5);
-      if (walking) frame(ctx, left, top, cell, thin, [at, lit, 0], look, look.primary, 2, C);
-      else if (crossed) {
-        const [, row, column] = crossed;
-        frame(ctx, left, top, cell, thin, [at, row, 0], look, look.primary, 1.5, C);
-        frame(ctx, left, top, cell, thin, [at, 0, column], look, look.primary, 1.5, 1, R);
-      }
-      if (edged) this.drawEdge(ctx, closed, left, top, thin);
-      if (this.chosen && !walking) {
-        frame(ctx, left, top, cell, thin, this.chosen, look, look.primary, this.chosen[0] === at ? 3 : 2);
-      }
-      if (active) frame(ctx, left, top, cell, thin, active, look, look.text, 2);
-    });
+      ctx.globalAlpha = 1;
+    }
+    for (let column = 0; column < C; column++) {
+      const strong = column === active?.[2] || (crossed && column === crossed[2]), x = left + (column + 0.5) * cell;
+      if ((column % step && !strong) || near(column, active?.[2])) continue;
+      type(strong ? 600 : 400, font);
+      ctx.globalAlpha = unseen(column);
+      ctx.save(); ctx.translate(x, top - 7); ctx.textAlign = flat ? "center" : "left";
+      if (!flat) ctx.rotate(-Math.PI / 2);
+      label(ctx, fit(ctx, columns[column], flat ? cell : 120), 0, flat ? -font * 0.5 : 0, look, strong);
+      ctx.restore();
+      ctx.globalAlpha = 1;
+    }
+    type(400, 12); ctx.fillStyle = look.muted; ctx.textAlign = "left";
+    if (at === 0) {
+      if (this.data.axes[1]) ctx.fillText(`${this.data.axes[1]} \u2192`, left, 9);
+      const title = this.data.axes[0], half = ctx.measureText(title).width / 2 + 2;
+      ctx.save(); ctx.translate(8, Math.max(half, Math.min(top + R * cell / 2, height - half)));
+      ctx.rotate(-Math.PI / 2); ctx.textAlign = "center"; ctx.fillText(title, 0, 0); ctx.restore();
+    }
+    if (panel.row_sums && layout.summed) ctx.fillText("sum", left + C * cell + 8, top - 7 - font * 0.5);
+    if (walking) frame(ctx, left, top, cell, thin, [at, lit, 0], look, look.primary, 2, C);
+    else if (crossed) {
+      const [, row, column] = crossed;
+      frame(ctx, left, top, cell, thin, [at, row, 0], look, look.primary, 1.5, C);
+      frame(ctx, left, top, cell, thin, [at, 0, column], look, look.primary, 1.5, 1, R);
+    }
+    if (edged) this.drawEdge(ctx, closed, left, top, thin);
+    if (this.chosen && !walking) {
+      frame(ctx, left, top, cell, thin, this.chosen, look, look.primary, this.chosen[0] === at ? 3 : 2);
+    }
+    if (active) frame(ctx, left, top, cell, thin, active, look, look.text, 2);
   }
 
   /* The staircase: a line wherever open and closed cells meet. */
   drawEdge(ctx, closed, left, top, thin) {
     const { cell } = this.layout, { rows, columns } = this.data;
+    ctx.save();
+    ctx.beginPath(); ctx.rect(left, top, columns.length * cell, rows.length * cell); ctx.clip();
     ctx.beginPath();
     for (let row = 0; row < rows.length; row++) for (let column = 0; column < columns.length; column++) {
       const x = left + column * cell - thin / 2, y = top + row * cell - thin / 2;
       if (column && closed(row, column) !== closed(row, column - 1)) { ctx.moveTo(x, y); ctx.lineTo(x, y + cell); }
       if (row && closed(row, column) !== closed(row - 1, column)) { ctx.moveTo(x, y); ctx.lineTo(x + cell, y); }
     }
-    ctx.save();
-    const clip = new Path2D(); clip.rect(left, top, columns.length * cell, rows.length * cell); ctx.clip(clip);
     ctx.lineCap = "square";
     for (const [color, width] of [[this.look.ground, 4], [this.look.text, 2]]) {
       ctx.strokeStyle = color; ctx.lineWidth = width; ctx.stroke();
@@ -482,13 +460,15 @@ class Matrices extends View {
     ctx.restore();
   }
 
-  fillTable() {
-    this.sheet.replaceChildren();
-    if (!this.details.open) return;
+  fillTable() { this.sheet.replaceChildren(...(this.details.open ? this.tables() : [])); }
+
+  title() { return this.data.panels.map((panel) => panel.title).join(", "); }
+
+  /* The numbers, a table per matrix. */
+  tables() {
     const { panels, rows, columns } = this.data;
-    for (const panel of panels) {
-      const table = make("table", this.sheet);
-      const open = panel.masked.every((row) => !row.some(Boolean));
+    return panels.map((panel) => {
+      const table = make("table"), open = panel.masked.every((row) => !row.some(Boolean));
       const plan = panel.kind === "scores" ? "will be masked" : panel.leaks ? "should be masked" : "masked";
       make("caption", table, { text: open ? panel.title : `${panel.title} (in brackets: ${plan})` });
       const head = make("tr", make("thead", table)), body = make("tbody", table);
@@ -504,7 +484,8 @@ class Matrices extends View {
         });
         if (panel.row_sums) make("td", line, { text: exact(panel.row_sums[row]) });
       });
-    }
+      return table;
+    });
   }
 }
 
@@ -524,7 +505,7 @@ function cellTexts(ctx, panel, cell, family) {
 
 /* "3 the" with a quiet 3, drawn as one line. */
 function label(ctx, text, x, y, look, strong) {
-  const [, index, rest] = text.match(/^(\d+)( .*)$/s) ?? [null, "", text], whole = ctx.measureText(text).width;
+  const [, index, rest] = text.match(/^(\d+ )(.*)$/s) ?? [null, "", text], whole = ctx.measureText(text).width;
   const start = x - (ctx.textAlign === "right" ? whole : ctx.textAlign === "center" ? whole / 2 : 0), align = ctx.textAlign;
   ctx.textAlign = "left";
   ctx.fillStyle = strong ? look.text : look.muted; ctx.fillText(index, start, y);
@@ -625,8 +606,9 @@ class Thumbnails extends View {
   constructor(root) {
     super(root, "thumbnails");
     this.group = make("div", root, { role: "radiogroup", "aria-label": "attention heads" });
+    this.legend = make("div", root, { class: "legend" });
     this.caption = make("p", root, { class: "caption" });
-    saveButton(root, this);
+    saveButtons(root, this);
     this.lines = [];
     this.group.addEventListener("click", (event) => {
       const place = this.placeOf(event.target.closest("button"));
@@ -663,6 +645,9 @@ class Thumbnails extends View {
     this.caption.textContent = caption; this.caption.hidden = !caption;
   }
 
+  title() { return "attention heads"; }
+  tables() { return []; }
+
   paint() {
     const { layers } = this.data, { look } = this, dpr = density();
     const narrow = this.width < 560, most = Math.max(...layers.map((layer) => layer.length));
@@ -671,15 +656,19 @@ class Thumbnails extends View {
     layers.forEach((layer, at) => layer.forEach((picture, head) => {
       const { button, canvas } = this.lines[at].heads[head], { steps } = picture, colors = look.ramps[picture.kind];
       const count = Math.max(steps.length, steps[0].length), cell = Math.max(1, Math.floor(side * dpr / count)) / dpr;
-      const ctx = prepare(canvas, cell * steps[0].length, cell * steps.length), pattern = hatchPattern(ctx, look, dpr);
-      steps.forEach((row, y) => row.forEach((shade, x) => {
-        ctx.fillStyle = shade < 0 ? pattern : colors[shade].color;
-        ctx.fillRect(x * cell, y * cell, cell, cell);
-      }));
+      drawOn(canvas, cell * steps[0].length, cell * steps.length, (pen) => {
+        const pattern = hatch(pen, look.masked, look.hatch);
+        steps.forEach((row, y) => row.forEach((shade, x) => {
+          pen.fillStyle = shade < 0 ? pattern : colors[shade].color;
+          pen.fillRect(x * cell, y * cell, cell, cell);
+        }));
+      });
       const checked = same([at, head], this.chosen);
       button.setAttribute("aria-label", picture.title);
       button.setAttribute("aria-checked", String(checked));
       button.tabIndex = checked || (!this.chosen && at + head === 0) ? 0 : -1;
     }));
+    const { kind, low = 0, high = 1 } = layers[0][0];           // weights
+    this.fillLegend(this.legend, { kind, low, high }, layers.flat().some(({ steps }) => steps.flat().includes(-1)));
   }
 }

@@ -29,13 +29,6 @@ function ramp(stops) {
   });
 }
 
-function make(tag, parent, { text, ...settings } = {}) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(settings)) element.setAttribute(name, value);
-  if (text !== undefined) element.textContent = text;
-  parent?.append(element);
-  return element;
-}
 const between = (value, low, high) => Math.min(Math.max(value, low), high);
 const said = (value) => (value === 0 ? "0" : Math.abs(value) < 1e-3 ? value.toExponential(2).replace("e", " · 10^") : value.toFixed(4))
   .replaceAll("-", MINUS);
@@ -45,7 +38,7 @@ class Vectors {
     Object.assign(this, { root, chosen: null, turn: 0, lines: [], at: [0, 0], active: null });
     this.rows = make("div", root, { class: "rows", tabindex: 0, role: "application", "aria-roledescription": "strips of numbers" });
     this.legend = make("div", root, { class: "legend" });
-    saveButton(root, this);
+    saveButtons(root, this);
     this.tip = make("div", root, { class: "tip", "aria-hidden": "true", hidden: "" });
     this.live = make("div", root, { class: "unseen", "aria-live": "polite" });
     this.observer = new ResizeObserver(() => { if (this.data && root.clientWidth !== this.width) this.draw(); });
@@ -109,15 +102,11 @@ class Vectors {
     this.text = get("text-color", "#1c2632");
     this.colors = ramp(look.colors);
     this.root.classList.toggle("narrow", this.width < NARROW);
-    const dpr = density(), count = rows[0].values.length, place = this.lines[0].canvas;
-    for (const { canvas } of this.lines) canvas.style.width = "0";                        // to see how much room there is
-    const room = this.lines[0].row.clientWidth - (place.offsetLeft - this.lines[0].row.offsetLeft);
+    const dpr = density(), count = rows[0].values.length, { row, canvas } = this.lines[0];
+    for (const { canvas } of this.lines) canvas.style.cssText = "width: 0";               // to see how much room there is
+    const room = row.clientWidth - (canvas.offsetLeft - row.offsetLeft);
     this.side = Math.max(1, Math.floor(Math.min(room / count, WIDEST) * dpr)) / dpr;
-    for (const { canvas } of this.lines) {
-      canvas.style.width = `${this.side * count}px`;
-      canvas.width = Math.round(this.side * count * dpr);
-      canvas.height = Math.round(canvas.clientHeight * dpr);
-    }
+    this.height = canvas.clientHeight;
     rows.forEach((_, row) => this.paint(row));
     const bar = [], scale = make("div", null, { class: "scale" }), brief = (value) => String(Number(value.toPrecision(3))).replace("-", MINUS);
     bar.push(scale);
@@ -128,16 +117,35 @@ class Vectors {
   }
 
   paint(row) {
-    const { canvas } = this.lines[row], { values } = this.data.rows[row], pen = canvas.getContext("2d");
-    const dpr = density(), side = Math.round(this.side * dpr);
-    values.forEach((value, at) => {
-      pen.fillStyle = this.colors[Math.round(127.5 + 127.5 * between(value / this.data.reach, -1, 1))];
-      pen.fillRect(at * side, 0, side, canvas.height);
+    const { values } = this.data.rows[row], { side, height } = this;
+    drawOn(this.lines[row].canvas, side * values.length, height, (pen) => {
+      values.forEach((value, at) => {
+        pen.fillStyle = this.colors[Math.round(127.5 + 127.5 * between(value / this.data.reach, -1, 1))];
+        pen.fillRect(at * side, 0, side, height);
+      });
+      const [active, column] = this.active ?? [];
+      if (column === undefined || (active !== row && this.data.look === "table")) return;
+      pen.strokeStyle = this.text; pen.lineWidth = 2;
+      pen.strokeRect(column * side, 1, side, height - 2);
     });
-    const [active, column] = this.active ?? [];
-    if (column === undefined || (active !== row && this.data.look === "table")) return;
-    pen.strokeStyle = this.text; pen.lineWidth = 2 * dpr;
-    pen.strokeRect(column * side, dpr, side, canvas.height - 2 * dpr);
+  }
+
+  title() { return this.data.title; }
+
+  /* The numbers, a row per vector. */
+  tables() {
+    const { rows, title } = this.data, table = make("table");
+    make("caption", table, { text: title });
+    const head = make("tr", make("thead", table)), body = make("tbody", table), notes = rows.some(({ note }) => note);
+    for (let at = notes ? -2 : -1; at < 0; at++) make("td", head);
+    rows[0].values.forEach((_, at) => make("th", head, { scope: "col", text: this.data.columns[at] ?? at + 1 }));
+    for (const { name, note, values } of rows) {
+      const line = make("tr", body);
+      make("th", line, { scope: "row", text: name });
+      if (notes) make("td", line, { text: note });
+      for (const value of values) make("td", line, { text: said(value) });
+    }
+    return [table];
   }
 
   mark() { this.lines.forEach(({ row }, at) => row.classList.toggle("chosen", at === this.chosen)); }
@@ -183,9 +191,10 @@ class Vectors {
   /* The cell that is pointed at: its number, and with strips those of all strips in the same place. */
   point(cell) {
     if (cell?.join() === this.active?.join()) return;
+    const changed = this.data.look === "table" ? [this.active?.[0], cell?.[0]] : this.lines.keys();
     this.active = cell;
     if (!this.colors) return;
-    this.lines.forEach((_, row) => this.paint(row));
+    for (const row of changed) if (this.lines[row]) this.paint(row);
     this.tip.hidden = !cell;
     if (!cell) return;
     const { rows, look } = this.data, [row, column] = cell, { canvas } = this.lines[row];
