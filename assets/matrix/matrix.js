@@ -6,7 +6,8 @@
 
 const VIEWS = new WeakMap();
 const MINUS = "\u2212", MINUS_INFINITY = "\u2212\u221e";
-const SMALLEST = 10.5;                                          // letters, in CSS pixels
+const SMALLEST = 10.5, CLOSEST = 10;                            // letters, and from label to label, in CSS pixels
+const TALLEST = 160;                                            // labels of columns that stand upright
 const PAUSE = 2400, GLIDE = 450;                                // milliseconds at a row, and from one to the next
 
 export default function matrix({ data, parentElement, setStateValue, setTriggerValue }) {
@@ -280,26 +281,29 @@ class Matrices extends View {
     const dpr = density(), small = size === "small";
     let largest = small ? 20 : between(520 / R, 20, 64);
     const gap = 26, axis = 18, edge = 3;
-    const numbers = !small && Math.max(R, C) <= 12, needed = numbers ? 28 : small ? 7 : 11.5, body = small ? 120 : 150;
+    const numbers = !small && Math.max(R, C) <= 12, needed = numbers ? 28 : small ? 7 : 11.5, body = small ? 120 : 145;
+    const enough = numbers ? 34 : CLOSEST;                      // cells need not be larger before all labels are whole
     const pen = this.panels[0].canvas.getContext("2d");
     const sumTexts = panels.flatMap((panel) => (panel.row_sums ?? []).map((sum) => `= ${total(sum)}`));
     const widest = (texts, font) => {
       pen.font = `600 ${font}px ${this.look.font}`;
       return Math.ceil(Math.max(...texts.map((text) => pen.measureText(text).width)));
     };
-    let font = SMALLEST, across = panels.length, cell, left, right, summed = true;
+    let font = SMALLEST, across = panels.length, cell, left, right, summed = true, whole;
     const measure = () => {                                     // the size of a cell with so many panels side by side; 0: too many
-      const label = axis + Math.min(widest(rows, font) + 10, Math.max(this.width * 0.2, 72));
-      const index = widest(rows.map((row) => row.split(" ")[0]), font) + 10, sums = widest(sumTexts, font) + 12;
-      left = (at) => at % across === 0 ? label : index;
+      const names = widest(rows, font) + 10, index = widest(rows.map((row) => row.split(" ")[0]), font) + 10;
+      const sums = widest(sumTexts, font) + 12, lines = [];
       right = (at) => edge + (panels[at].row_sums && summed ? sums : 0);
-      cell = Infinity;
-      for (let start = 0; start < panels.length; start += across) {
-        const line = panels.slice(start, start + across).map((_, at) => start + at);
-        const rest = this.width - gap * (line.length - 1) - line.reduce((sum, at) => sum + left(at) + right(at), 0);
-        const side = Math.floor(between(rest / (line.length * C), 4, largest) * dpr) / dpr;
-        cell = Math.min(cell, across > 1 && line.length * Math.max(side * C, body) > rest ? 0 : side);
-      }
+      for (let start = 0; start < panels.length; start += across) lines.push(panels.slice(start, start + across).map((_, at) => start + at));
+      const rooms = lines.map((line) => this.width - (gap + index) * (line.length - 1) - line.reduce((sum, at) => sum + right(at), 0));
+      const spare = Math.min(...rooms.map((room, at) => room - axis - lines[at].length * C * Math.min(enough, largest)));
+      const label = axis + Math.min(names, Math.floor(Math.max(this.width * 0.2, 72, spare)));
+      whole = label === axis + names;
+      left = (at) => at % across === 0 ? label : index;
+      cell = Math.min(...rooms.map((room, at) => {
+        const count = lines[at].length, side = Math.floor(between((room - label) / (count * C), 4, largest) * dpr) / dpr;
+        return across > 1 && count * Math.max(side * C, body) > room - label ? 0 : side;
+      }));
       return cell;
     };
     while (measure() < needed && across > 1) across--;          // as many as leave readable cells
@@ -307,10 +311,10 @@ class Matrices extends View {
     if (across < panels.length) largest = Math.min(largest, 52);
     measure();
     if (cell < needed) { summed = false; measure(); }           // on a phone the legend says what the rows sum to
-    font = between(cell * 0.22 + 7.5, SMALLEST, 15);
-    if (!measure()) { font = SMALLEST; measure(); }             // larger labels must not take the room of the cells
-    const wide = widest(columns, font), flat = wide <= cell - 5, top = 20 + (flat ? font * 1.3 : Math.min(wide, 120)) + 7;
-    this.layout = { cell, font, flat, numbers, dpr, axis, summed, step: Math.ceil(10.5 / cell) };
+    font = between(cell * 0.22 + 7.5, SMALLEST, 15);            // larger labels must not take the room of the cells, nor be cut
+    while ((!measure() || !whole) && font > SMALLEST) font = Math.max(SMALLEST, font - 0.5);
+    const wide = widest(columns, font), flat = wide <= cell - 5, top = 20 + Math.round(flat ? font * 1.3 : Math.min(wide, TALLEST)) + 7;
+    this.layout = { cell, font, flat, numbers, dpr, axis, summed, step: Math.ceil(CLOSEST / cell) };
     this.layout.places = panels.map((_, at) => ({ first: at % across === 0, left: left(at), top, height: top + R * cell + edge,
                                                   width: Math.min(this.width, left(at) + C * cell + right(at)) }));
     this.line.style.gridTemplateColumns = `repeat(${across}, max-content)`;
@@ -417,7 +421,7 @@ class Matrices extends View {
       ctx.globalAlpha = unseen(column);
       ctx.save(); ctx.translate(x, top - 7); ctx.textAlign = flat ? "center" : "left";
       if (!flat) ctx.rotate(-Math.PI / 2);
-      label(ctx, fit(ctx, columns[column], flat ? cell : 120), 0, flat ? -font * 0.5 : 0, look, strong);
+      label(ctx, fit(ctx, columns[column], flat ? cell : TALLEST), 0, flat ? -font * 0.5 : 0, look, strong);
       ctx.restore();
       ctx.globalAlpha = 1;
     }
@@ -489,11 +493,14 @@ class Matrices extends View {
   }
 }
 
-/* The numbers for the cells: two decimals if they fit in a readable size, else fewer, else none. */
+/* The numbers for the cells: two decimals if they fit in a readable size, else fewer, else none. One decimal of a share says too
+   little; exponentials differ so much that three digits say more than equally many decimals. */
 function cellTexts(ctx, panel, cell, family) {
-  const shares = panel.kind === "weights" && panel.high <= 1;   // one decimal of a share says too little
-  for (const [digits, least] of shares ? [[2, 9.5]] : [[2, 11.5], [1, 9.5], [0, 9.5]]) {
-    const text = (value) => value === null ? "" : signed(value.toFixed(digits)).replace(/^\u2212(0\.0+)$/, "$1");
+  const decimals = (count) => () => count, three = (value) => between(2 - Math.floor(Math.log10(Math.abs(value) || 1)), 0, 2);
+  const choices = panel.kind !== "weights" ? [[decimals(2), 11.5], [decimals(1), 9.5], [decimals(0), 9.5]]
+                : panel.high <= 1 ? [[decimals(2), 9.5]] : [[decimals(2), 11.5], [three, 9.5], [decimals(0), 9.5]];
+  for (const [digits, least] of choices) {
+    const text = (value) => value === null ? "" : signed(value.toFixed(digits(value))).replace(/^\u2212(0\.0+)$/, "$1");
     const texts = panel.values.map((row) => row.map(text));
     ctx.font = `100px ${family}`;
     const widest = Math.max(...texts.flat().map((text) => ctx.measureText(text).width)) / 100;

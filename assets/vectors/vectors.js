@@ -102,6 +102,10 @@ class Vectors {
     this.text = get("text-color", "#1c2632");
     this.colors = ramp(look.colors);
     this.root.classList.toggle("narrow", this.width < NARROW);
+    this.root.classList.add("measuring");                       // how wide the names are if they may be
+    const widest = Math.max(...this.lines.map(({ name }) => name.offsetWidth));
+    this.root.classList.remove("measuring");
+    this.root.style.setProperty("--widest", `${widest}px`);
     const dpr = density(), count = rows[0].values.length, { row, canvas } = this.lines[0];
     for (const { canvas } of this.lines) canvas.style.cssText = "width: 0";               // to see how much room there is
     const room = row.clientWidth - (canvas.offsetLeft - row.offsetLeft);

@@ -131,6 +131,14 @@ def test_a_long_table_of_vectors_is_saved_whole(visit, browser, model, tmp_path)
     found = pixels(shown)
     assert [found[color] > 100 for color, value in ends.items() if value.abs() == reach] == [True]
     assert found[style.LIGHT.text.lower()] > 500  # the names
+    page.page.set_viewport_size({"width": 390, "height": 844})
+    names = page.key("table").locator("bdi")
+    page.until(lambda: page.key("table").locator(".root.narrow").count() == 1, "the narrow page")
+    assert names.all_text_contents() == list(TOKENS)
+    cut = names.evaluate_all(
+        "all => all.filter(each => each.scrollWidth > each.clientWidth).map(each => each.textContent)"
+    )
+    assert cut == []
     with opened_offline(browser, saved(page, "table", "HTML", tmp_path)) as file:
         texts = [text for text in file.locator("svg text").all_text_contents() if text != "●"]
         assert texts[: 2 * len(TOKENS)] == [
