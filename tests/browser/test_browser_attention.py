@@ -28,16 +28,22 @@ def weights_of(model, layer, head):
         return model.trace(ids).blocks[layer].attention.weights[0, head].tolist()
 
 
+def written(weight, choices):
+    if 0 < weight < 0.0005:
+        return "< 0.001"
+    return "> 0.999" if weight >= 0.9995 and choices > 1 else f"{weight:.3f}"
+
+
 def is_shown(page, model, layer, head, row):
     """Whether arcs, sentences and strips are those of this head and row."""
     weights = weights_of(model, layer, head)[row]
     texts = page.key("attention_row").locator("svg text").all_text_contents()
-    numbers = [text for text in texts if re.fullmatch(r"< 0\.001|[01]\.\d{3}", text)]
+    numbers = [text for text in texts if re.fullmatch(r"< 0\.001|> 0\.999|[01]\.\d{3}", text)]
     most = max(range(row + 1), key=weights.__getitem__)
     spread = math.exp(-math.fsum(weight * math.log(weight) for weight in weights[: row + 1] if weight))
     said = " ".join(page.sentences())
     return (
-        numbers == ["< 0.001" if 0 < weight < 0.0005 else f"{weight:.3f}" for weight in weights[: row + 1]]
+        numbers == [written(weight, row + 1) for weight in weights[: row + 1]]
         and texts.count(MASKED) == len(SENTENCE) - 1 - row
         and any("▸" in text and LABELS[row] in text for text in texts)
         and all(words in said for words in (f"layer {layer}, head {head}", LABELS[most], f"{spread:.1f}"))

@@ -250,20 +250,25 @@ def test_the_walk_leads_row_by_row_without_the_server(visit, model):
     page.until(lambda: page.idle() and sent, "what is sent when the server is asked")
 
 
-def test_leaks_probe_passes_and_a_training_without_the_mask_are_what_is_measured(visit, model, trainings):
-    tests = [trainings.evaluation(config) for config in (CONFIG, UNMASKED)]
-    page = visit("causal_mask", way="× 0 after the softmax", retrain="true").trained()
-    lower = np.tril(np.ones((T, T), dtype=bool))
-    scores = traced(model).blocks[0].attention.scores[0, 0].double().numpy()
-    powers = np.exp(scores)
-    weights = powers / powers.sum(axis=1, keepdims=True)
-    rows = page.key("ways").locator("tbody tr")
-    cells = {row[0]: row[1:] for row in (rows.nth(at).locator("td, th").all_inner_texts() for at in range(5))}
-    assert cells["−∞, as it should be"] == ["0", "1", "1", "0"]
-    assert close(cells["no mask"][0], weights[~lower].sum() / T)
-    assert close(cells["× 0 after the softmax"][1], (weights * lower).sum(axis=1).min())
-    expect(page.key("what_leak")).to_contain_text(f"{(weights * lower).sum(axis=1).min():.3f} … ")
+def assert_scores_can_be_changed(page):
+    """Four equal scores, then one of them typed: the weights of row 1 are those of its two open cells."""
+    page.key("equal_scores").locator("button").click()
+    weights = page.key("own_scores").locator("tbody tr").nth(3)
+    page.until(
+        lambda: weights.locator("td, th").all_inner_texts()[1:] == ["0.5", "0.5", "0", "0", "1"],
+        "equal weights",
+    )
+    page.type("own score 1", "0.5")
+    e = math.exp(0.5)
+    expected = (1 / (1 + e), e / (1 + e), 0, 0, 1)
+    page.until(
+        lambda: all(map(close, weights.locator("td, th").all_inner_texts()[1:], expected)),
+        "the other weights",
+    )
 
+
+def assert_probe_is_measured(page, model):
+    """NASA in the place of “me”: the bars are how far the logits move, with the mask and without."""
     field, options = page.key("probing token of ibm").locator("input"), page.page.get_by_role("option")
     field.scroll_into_view_if_needed()
 
@@ -287,7 +292,28 @@ def test_leaks_probe_passes_and_a_training_without_the_mask_are_what_is_measured
     assert found.count("0") == 3
     expected = [pair[at] for pair in zip(*moved, strict=True) for at in (0, 1)]
     assert all(close(text, value) for text, value in zip(found, expected, strict=True))
+
+
+def test_leaks_probe_passes_and_a_training_without_the_mask_are_what_is_measured(visit, model, trainings):
+    tests = [trainings.evaluation(config) for config in (CONFIG, UNMASKED)]
+    page = visit("causal_mask", way="× 0 after the softmax", retrain="true").trained()
+    lower = np.tril(np.ones((T, T), dtype=bool))
+    scores = traced(model).blocks[0].attention.scores[0, 0].double().numpy()
+    powers = np.exp(scores)
+    weights = powers / powers.sum(axis=1, keepdims=True)
+    rows = page.key("ways").locator("tbody tr")
+    cells = {row[0]: row[1:] for row in (rows.nth(at).locator("td, th").all_inner_texts() for at in range(5))}
+    assert cells["−∞, as it should be"] == ["0", "1", "1", "0"]
+    assert close(cells["no mask"][0], weights[~lower].sum() / T)
+    assert close(cells["× 0 after the softmax"][1], (weights * lower).sum(axis=1).min())
+    assert "a finite number, −1" in cells
+    expect(page.key("what_leak")).to_contain_text(f"{(weights * lower).sum(axis=1).min():.3f} … ")
+
+    assert_probe_is_measured(page, model)
     times = page.main.locator('[data-testid="stMetricValue"]').all_inner_texts
+    assert times() == []  # measured when it is asked for
+    page.key("prove").locator("button").click()
+    page.until(lambda: len(times()) == 3, "what is measured")
     first = times()
     page.key("measure").locator("button").click()
     page.until(lambda: times()[:2] != first[:2], "other times")
@@ -300,8 +326,14 @@ def test_leaks_probe_passes_and_a_training_without_the_mask_are_what_is_measured
     expect(page.key("what_you_see")).to_contain_text("far below")
     question = page.key("check-c29")
     expect(question).to_contain_text("Which of the two writes more valid sentences by itself?")
+    page.key("reveal-c29-3").locator("button").click()
+    expect(page.key("verdict-shown-c29-3")).to_contain_text("no future to copy from")
     page.key("reveal-c29-1").locator("button").click()
-    expect(page.key("verdict-shown-c29-1")).to_contain_text("no future to copy from")
+    verdict = page.key("verdict-shown-c29-1").inner_text()
+    assert close(re.search(r"sentences and (\S+) on unseen", verdict)[1], worse.true_history_loss)
+    page.key("reveal-c29-2").locator("button").click()
+    expect(page.key("verdict-shown-c29-2")).to_contain_text("The answer: what it writes by itself.")
+    assert_scores_can_be_changed(page)
     page.type("answer-c23-0", "15")
     expect(page.key("verdict-right-c23-0")).to_contain_text("15 of 36")
     expect(page.key("said-c23").get_by_role("status")).to_contain_text(
