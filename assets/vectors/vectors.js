@@ -6,6 +6,7 @@
 const VIEWS = new WeakMap();
 const NARROW = 560;                                             // pixels; below, a strip's name stands over it
 const WIDEST = 18;                                              // pixels of a cell
+const TINT = 0.12;                                              // of the colour in the ground of what has a meaning
 const MINUS = "\u2212";
 
 export default function vectors({ data, parentElement, setStateValue }) {
@@ -20,12 +21,14 @@ const parts = (color) => color[0] === "#" ? [1, 3, 5].map((at) => parseInt(color
                                           : color.match(/[\d.]+/g).slice(0, 3).map(Number);
 const dark = (color) => parts(color).reduce((sum, part) => sum + part, 0) < 384;
 
+const mix = (one, other, share) => `rgb(${one.map((part, at) => Math.round(part + (other[at] - part) * share)).join(",")})`;
+
 /* 256 steps between evenly spaced stops. */
 function ramp(stops) {
   const ends = stops.map(parts);
   return Array.from({ length: 256 }, (_, step) => {
     const place = step / 255 * (ends.length - 1), left = Math.min(Math.floor(place), ends.length - 2);
-    return `rgb(${ends[left].map((part, at) => Math.round(part + (ends[left + 1][at] - part) * (place - left))).join(",")})`;
+    return mix(ends[left], ends[left + 1], place - left);
   });
 }
 
@@ -94,11 +97,11 @@ class Vectors {
     if (!this.width) return;                                    // in a closed tab; the observer calls again
     const { rows, reach, looks, mark_name: markName } = this.data, css = getComputedStyle(this.root);
     const get = (name, other) => css.getPropertyValue(`--st-${name}`).trim() || other;
-    const look = looks[dark(get("background-color", "#ffffff")) ? "dark" : "light"];
-    this.root.style.setProperty("--muted", look.muted);
-    this.root.style.setProperty("--ink", look.ink);
-    this.root.style.setProperty("--color", this.data.color || "transparent");
-    this.root.style.setProperty("--names", this.data.names);
+    const ground = get("background-color", "#ffffff"), look = looks[dark(ground) ? "dark" : "light"], { color } = this.data;
+    for (const [name, value] of Object.entries({ muted: look.muted, ink: look.ink, color: color || "transparent",
+                                                 tint: color ? mix(parts(ground), parts(color), TINT) : "transparent", names: this.data.names })) {
+      this.root.style.setProperty(`--${name}`, value);
+    }
     this.text = get("text-color", "#1c2632");
     this.colors = ramp(look.colors);
     this.root.classList.toggle("narrow", this.width < NARROW);
@@ -108,7 +111,7 @@ class Vectors {
     this.root.style.setProperty("--widest", `${widest}px`);
     const dpr = density(), count = rows[0].values.length, { row, canvas } = this.lines[0];
     for (const { canvas } of this.lines) canvas.style.cssText = "width: 0";               // to see how much room there is
-    const room = row.clientWidth - (canvas.offsetLeft - row.offsetLeft);
+    const room = row.clientWidth - (canvas.offsetLeft - row.offsetLeft) - 2 * canvas.clientLeft;
     this.side = Math.max(1, Math.floor(Math.min(room / count, WIDEST) * dpr)) / dpr;
     this.height = canvas.clientHeight;
     rows.forEach((_, row) => this.paint(row));
@@ -210,7 +213,7 @@ class Vectors {
     }
     const outer = this.root.getBoundingClientRect(), inner = canvas.getBoundingClientRect();
     const below = look === "table" ? inner : this.lines.at(-1).canvas.getBoundingClientRect();
-    const middle = inner.left - outer.left + (column + 0.5) * this.side - this.tip.offsetWidth / 2;
+    const middle = inner.left - outer.left + canvas.clientLeft + (column + 0.5) * this.side - this.tip.offsetWidth / 2;
     this.tip.style.left = `${between(middle, 0, Math.max(0, this.width - this.tip.offsetWidth))}px`;
     this.tip.style.top = `${below.bottom - outer.top + 5}px`;
   }

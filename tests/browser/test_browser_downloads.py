@@ -1,6 +1,7 @@
 """What can be taken away: pictures of canvases as they stand on the screen, and figures as pages that need nobody."""
 
 import contextlib
+import re
 from collections import Counter
 
 import pytest
@@ -148,6 +149,28 @@ def test_a_long_table_of_vectors_is_saved_whole(visit, browser, model, tmp_path)
         assert first == "id 3"
         numbers = [float(number.replace("−", "-")) for number in numbers]
         assert numbers == pytest.approx(table[3].tolist(), abs=6e-5)
+
+
+@pytest.mark.usefixtures("model")
+def test_grey_boxes_and_red_rows_are_framed_in_their_colours_on_page_and_picture(visit, tmp_path):
+    page = visit("attention").trained()
+    for key, meaning in (("grey_boxes", "contextual_embeddings"), ("red_rows", "logits")):
+        names, color = page.key(key).locator(".name"), style.COLORS[meaning]
+        expect(names).to_have_count(len(SENTENCE))
+        look = "(e, names) => names.map(name => getComputedStyle(e)[name])"
+        asked = ["borderLeftColor", "backgroundColor", "color"]
+        border, ground, ink = (
+            "#{:02x}{:02x}{:02x}".format(*map(int, re.findall(r"\d+", shown)))
+            for shown in names.first.evaluate(look, asked)
+        )
+        assert border == color.lower()
+        assert ground != style.LIGHT.background.lower()
+        assert style.contrast(ink, ground) >= 4.5
+        svg = saved(page, key, "SVG", tmp_path).read_text(encoding="utf-8")
+        frame = "rgb({}, {}, {})".format(*style.channels(color))
+        assert svg.count(f'fill="{frame}"') == len(SENTENCE) * (
+            3 + 4
+        )  # the name has no line towards its numbers
 
 
 # The view of a component that shows nothing but what somebody typed.
