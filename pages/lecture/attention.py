@@ -330,10 +330,11 @@ aids.numbers(
 
 st.subheader(f"Grey boxes and red rows: {name('contextual embeddings')} and {name('logits')}")
 st.caption(
-    "Each line is one position: on the left its grey box, a contextual embedding, and beside it the red row of logits that "
-    "the output layer makes from it. Frame and name say which is which. The colour of a cell is its number: blue below 0, "
-    "brown above, as the scales say. Behind the arrow stands the most likely next token. Choose after which block you look; "
-    "a click on a position chooses its row in everything above."
+    "Line by line the two pictures belong together: in the one the grey box of a position, after the last block its contextual "
+    "embedding, and on the same line of the other the red row of logits that the output layer makes from it. Frame and name "
+    "say which is which. The colour of a cell is its number: blue below 0, brown above, as the scales say. Behind the arrow "
+    "stands the most likely next token. Choose after which block you look; a click on a position chooses its row "
+    "in everything above."
 )
 after = [f"after {at} of {n_layers}" for at in range(n_layers + 1)]
 layers = after.index(
