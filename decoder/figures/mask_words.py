@@ -160,9 +160,7 @@ def row_sentence(
     if not closed:
         return f"{said}Nothing is closed in this row."
     if finite is None:
-        return (
-            f"{said}e^−∞ is exactly 0, so nothing leaks to the closed {cells}."
-        )
+        return f"{said}e^−∞ is exactly 0, so nothing leaks to the closed {cells}."
     return (
         f"{said}e^{number(finite)} is {number(math.exp(finite))}, not 0: {number(100 * math.fsum(weights[open_cells:]), 3)} % "
         f"of the weight leaks to the closed {cells}."

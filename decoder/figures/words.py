@@ -212,19 +212,6 @@ def weight_arithmetic(cell: CellArithmetic, row: int, column: int) -> str:
     )
 
 
-def attention_sentence(
-    labels: Sequence[str], weights: Sequence[Sequence[float]], row: int, layer: int, head: int
-) -> str:
-    """Say where one token looks most, and how spread its attention is."""
-    looks = weights[row]
-    most = max(range(len(looks)), key=looks.__getitem__)
-    entropy = -math.fsum(weight * math.log(weight) for weight in looks if weight > 0)
-    return (
-        f"In layer {layer}, head {head}, token {labels[row]} looks most at {labels[most]}, with weight "
-        f"{number(looks[most])}. Its attention is spread as over {math.exp(entropy):.1f} equally strong places."
-    )
-
-
 def generation_sentence(step: GenerationStep, index: int, count: int, picked: str) -> str:
     """Say what one step of generation did."""
     seen = len(step.tokens) - step.window_start

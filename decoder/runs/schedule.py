@@ -212,9 +212,8 @@ def _candidate(row: Any, viewers: Mapping[str, float], me: str) -> Candidate:
 
 
 def _remaining_seconds(row: Any) -> float:
-    trained = _trained(row)
-    evaluations = sum(step >= trained for step in snapshot_steps(row.steps))
-    seconds = (row.steps - trained) * row.step_seconds + evaluations * row.evaluation_seconds
+    evaluations = sum(step >= row.step for step in snapshot_steps(row.steps))  # a fork replays none
+    seconds = (row.steps - _trained(row)) * row.step_seconds + evaluations * row.evaluation_seconds
     return float(max(seconds, row.step_seconds))  # one that is at its end has to be said so
 
 

@@ -399,6 +399,16 @@ def test_an_average_goes_on_where_the_last_worker_left_it(store):
     assert 0.01 < costs(store).step_seconds < 0.02, "one update does not decide"
 
 
+@pytest.mark.usefixtures("quick_evaluations")
+def test_of_a_fork_only_its_own_evaluations_are_left(store):
+    parent = store.request(tiny())
+    while not Advancer(store).advance(parent).done:
+        pass
+    store.fork(parent, 25, mode="free_running", steps=40)
+    set_runs(store, step_seconds=0.0, evaluation_seconds=1.0)
+    assert [one.remaining_seconds for one in schedule.candidates(store)] == [1.0], "after step 40"
+
+
 def test_a_run_is_charged_with_what_its_turn_really_took(store, of_known_cost):
     run_id = store.request(tiny(steps=200))
     advancer = Advancer(store)
