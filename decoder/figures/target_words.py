@@ -132,7 +132,7 @@ def end_sentence(word: str, last: float | None) -> str:
         + (
             "That is how it comes to stop when it writes."
             if last >= LIKELY
-            else "When it writes, it would hardly ever stop here: only training on such targets teaches it when to."
+            else "When it writes, it would hardly ever stop here: targets like this one are what can teach it when to."
         )
     )
 

@@ -134,7 +134,7 @@ OF_THE_STRIP = (
 
 def explain(*terms: str) -> None:
     """Offer terms of TERMS in a line, each once; each opens where it stands."""
-    with st.container(horizontal=True, gap="small", key="glossary"):
+    with st.container(horizontal=True, gap="xsmall", key="glossary"):
         for term in dict.fromkeys(terms):
             with st.popover(term, type="tertiary", width="content"):
                 st.text(TERMS[term])

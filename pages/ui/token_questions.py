@@ -180,7 +180,7 @@ def what_mean(reading: Reading) -> Question:
     total = reading.loss * reading.real
     sums = f"{number(total)} / {reading.cells} = {number(reading.padded_loss)}"
     return Question(
-        f"In the batch as drawn, {reading.cells} target cells, the {reading.real} real targets cost {number(total)} nats "
+        f"The batch as drawn has {reading.cells} target cells. Its {reading.real} real targets cost {number(total)} nats "
         "together. Suppose that a pad costs 0 and is counted like a target: which mean is reported? (two decimals)",
         reading.padded_loss,
         f"{sums}, although the {reading.real} real targets still cost {number(reading.loss)} each."
