@@ -50,7 +50,9 @@ glossary.explain(
     "target",
     "prediction",
     "loss",
+    "nats",
     "floor",
+    "exact match",
     "causal mask",
     *glossary.OF_THE_STRIP,
 )

@@ -82,12 +82,15 @@ def said(node):
         yield from getattr(node, "options", [])
 
 
-def words_of(at, but=("glossary",)):
-    """Every text of the page but for what stands in the containers of these keys; the switch of the notation names symbols."""
+def words_of(at, but=("glossary", "change ")):
+    """Every text of the page, but for containers whose keys begin so: the glossary, and the closed form of a fork.
+
+    The switch of the notation names the symbols, and is left out too.
+    """
     return [
         text
         for node, within in walk(at.main)
-        if not set(but) & {*within} and key_of(node) != "notation"
+        if not any(key.startswith(but) for key in within) and key_of(node) != "notation"
         for text in said(node)
     ]
 
