@@ -21,7 +21,7 @@ def numbers(
     table: Table | Callable[[], Table],
     *,
     key: str,
-    code: Sequence[Callable[..., Any] | type] = (),
+    code: Sequence[Callable[..., Any] | type],
     figure: Figure | Callable[[], Figure] | None = None,
 ) -> None:
     """Offer the numbers of a picture and the code behind them; nothing is drawn or computed before somebody asks.
