@@ -46,8 +46,7 @@ def numbers(
             sheet(shown, key=f"{key} sheet")
             with st.container(horizontal=True):
                 # With a byte order mark spreadsheets read ω as it is.
-                content = to_csv(shown).encode("utf-8-sig")
-                _button("numbers as CSV", content, f"{key}.csv", "text/csv")
+                _button("numbers as CSV", lambda: to_csv(shown).encode("utf-8-sig"), f"{key}.csv", "text/csv")
                 if picture is not None:
                     for form, mime in MIME.items():
                         draw = partial(export, picture, form, session.appearance())
@@ -59,10 +58,11 @@ def numbers(
     st.fragment(furniture.guarded(offer))()
 
 
-def _button(label: str, content: object, file: str, mime: str) -> None:
+def _button(label: str, content: Callable[[], bytes], file: str, mime: str) -> None:
+    """Offer a file that is made when it is asked for: a link to a ready one would be dead once its numbers grow on."""
     st.download_button(
         label,
-        content,  # type: ignore[arg-type]
+        content,
         file_name=file,
         mime=mime,
         on_click="ignore",

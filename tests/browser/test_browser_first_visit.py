@@ -112,10 +112,10 @@ def test_every_answer_carries_the_security_headers(server, address):
     assert not re.search(r"https?:|wss?:|\*", headers["Content-Security-Policy"])  # this host only
 
 
-@pytest.mark.parametrize(("path", "welcome"), [(STREAM, 101), ("/", 200), ("/_stcore/health", 200)])
-def test_pages_of_another_host_and_other_names_of_this_one_get_nothing(server, path, welcome):
-    assert ask(server, path) == welcome
-    assert ask(server, path, origin="http://evil.example") == 403
-    assert ask(server, path, origin="null") == 403
-    assert ask(server, path, host="evil.example") == 403
-    assert ask(server, path, host="evil.example", origin="http://evil.example") == 403
+@pytest.mark.parametrize(("address", "welcome"), [(STREAM, 101), ("/", 200), ("/_stcore/health", 200)])
+def test_pages_of_another_host_and_other_names_of_this_one_get_nothing(server, address, welcome):
+    assert ask(server, address) == welcome
+    assert ask(server, address, origin="http://evil.example") == 403
+    assert ask(server, address, origin="null") == 403
+    assert ask(server, address, host="evil.example") == 403
+    assert ask(server, address, host="evil.example", origin="http://evil.example") == 403

@@ -286,7 +286,9 @@ def test_a_text_has_no_theory():
 def test_useless_texts_are_refused_with_a_remedy(text, message):
     with pytest.raises(ValueError, match=message):
         corpus_from_text(text)
-    with pytest.raises(ValueError, match="has 5 tokens, 4 of them in its training part, and a context of 9 needs 10"):
+    with pytest.raises(
+        ValueError, match="has 5 tokens, 4 of them in its training part, and a context of 9 needs 10"
+    ):
         corpus_from_text("one two one two one", context_length=4 - 1).batch(2, _generator(), window=9)
 
 

@@ -207,10 +207,7 @@ def test_all_numbers_below_the_pictures_are_recomputed(visit):
         h,
     ]
     moved = np.array(
-        [
-            np.sqrt(((after - before) ** 2).sum(axis=1))
-            for before, after in itertools.pairwise(streams)
-        ]
+        [np.sqrt(((after - before) ** 2).sum(axis=1)) for before, after in itertools.pairwise(streams)]
     )
     boxes = shown("boxes")
     np.testing.assert_allclose(boxes[:, :2], moved.T, rtol=1e-4)
