@@ -28,6 +28,9 @@ MAX_LAYERS = 8
 MAX_BATCH_SIZE = 256
 MAX_STEPS = 5_000
 MAX_TRAINING_SECONDS = 1_800
+MAX_STEP_MILLISECONDS = 3_000
+"""No worker can leave an update in its middle, so that all others wait for its end."""
+
 MAX_TEXT_LENGTH = 1_000_000
 
 
@@ -162,6 +165,11 @@ class TrainConfig:
                 "seconds of a processor core",
                 math.ceil(self.steps * self.estimated_step_seconds),
                 MAX_TRAINING_SECONDS,
+            ),
+            (
+                "milliseconds of a processor core per step",
+                math.ceil(1_000 * self.estimated_step_seconds),
+                MAX_STEP_MILLISECONDS,
             ),
         ):
             if value > limit:

@@ -22,6 +22,7 @@ from decoder.model import mixing
 from decoder.model.decoder import Block
 from pages.ui import aids, furniture, glossary, notation, session, strip
 from pages.ui import attention_questions as questions
+from pages.ui.address import IN_ADDRESS
 from pages.ui.checks import check
 from pages.ui.choice import in_range
 from pages.ui.head_history import weights_over_time
@@ -102,8 +103,8 @@ pictures = st.container()
 with st.container(horizontal=True, vertical_alignment="bottom"):
     for key, count in (("layer", n_layers), ("head", n_heads), ("row", T)):
         in_range(key, count)
-    layer = st.selectbox("Layer", range(n_layers), key="layer", bind="query-params", width=120)
-    head = st.selectbox("Head", range(n_heads), key="head", bind="query-params", width=120)
+    layer = st.selectbox("Layer", range(n_layers), key="layer", **IN_ADDRESS, width=120)
+    head = st.selectbox("Head", range(n_heads), key="head", **IN_ADDRESS, width=120)
     first_row = farthest(needed)
     row = (
         st.slider(
@@ -112,7 +113,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             T - 1,
             T - 1 if first_row is None else first_row,
             key="row",
-            bind="query-params",
+            **IN_ADDRESS,
             width=320,
         )
         if T > 1
@@ -344,7 +345,7 @@ layers = after.index(
         default=after[-1],
         required=True,
         key=f"boxes_of_{n_layers}",
-        bind="query-params",
+        **IN_ADDRESS,
     )
 )
 vectors_after = mixing.block_input(trace, layers)[0] if layers < n_layers else trace.contextual_embeddings[0]

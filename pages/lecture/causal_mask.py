@@ -29,6 +29,7 @@ from decoder.model.masking import (
     measure_leaks,
 )
 from pages.ui import aids, furniture, glossary, lanes, mask_questions, notation, session, strip
+from pages.ui.address import IN_ADDRESS
 from pages.ui.checks import check
 from pages.ui.choice import in_range, whole_numbers
 from pages.ui.mask_questions import Trained
@@ -112,7 +113,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
         "Causal mask",
         value=trained_masked,
         key="masked" if trained_masked else "masked_afterwards",
-        bind="query-params",
+        **IN_ADDRESS,
         help="Switch it to see where the same decoder would look with and without it.",
     )
     editing = st.toggle(
@@ -187,10 +188,10 @@ heads = head_thumbnails(trace)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     for key, count in (("layer", len(heads)), ("head", len(heads[0])), ("row", T), ("column", T)):
         in_range(key, count)
-    layer = st.selectbox("Layer", range(len(heads)), key="layer", bind="query-params", width=120)
-    head = st.selectbox("Head", range(len(heads[0])), key="head", bind="query-params", width=120)
+    layer = st.selectbox("Layer", range(len(heads)), key="layer", **IN_ADDRESS, width=120)
+    head = st.selectbox("Head", range(len(heads[0])), key="head", **IN_ADDRESS, width=120)
     row, column = (
-        st.slider(label, 0, T - 1, default, key=key, bind="query-params", width=210) if T > 1 else 0
+        st.slider(label, 0, T - 1, default, key=key, **IN_ADDRESS, width=210) if T > 1 else 0
         for label, key, default in (
             ("Row: the query", "row", min(2, T - 1)),
             ("Column: the key", "column", 0),
@@ -353,7 +354,7 @@ way: Way = st.segmented_control(
     required=True,
     format_func=mask_words.WAY_NAMES.__getitem__,
     key="way",
-    bind="query-params",
+    **IN_ADDRESS,
 )
 finite = FINITE_CHOICES[0]
 if way == "finite number":
@@ -363,7 +364,7 @@ if way == "finite number":
         value=finite,
         format_func=words.number,
         key="finite",
-        bind="query-params",
+        **IN_ADDRESS,
         width=320,
     )
 right = (
@@ -580,7 +581,7 @@ def trained(lane: session.Lane, slot: str) -> session.Exploration:
     return exploration if exploration.meaning == lane else session.explore(lane, slot=slot)
 
 
-if st.toggle("Train it with and without the mask, side by side", key="retrain", bind="query-params"):
+if st.toggle("Train it with and without the mask, side by side", key="retrain", **IN_ADDRESS):
     both = [trained("teacher_forcing", "run_a"), trained("no_mask", "run_b")]
     lanes.live_curves(both, key="retrained")
 

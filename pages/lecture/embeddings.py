@@ -13,6 +13,7 @@ from decoder.model import embeddings, order
 from decoder.model.positions import sinusoidal_positions
 from pages.ui import aids, furniture, glossary, notation, position_lanes, session, strip
 from pages.ui import embedding_questions as questions
+from pages.ui.address import IN_ADDRESS
 from pages.ui.checks import check
 from pages.ui.grid import GridCell, Place, batch_grid
 from pages.ui.sentence import type_sentence
@@ -70,8 +71,8 @@ seen = own[:-1]  # the inputs; the last token is only a target
 if len(own) < len(whole):
     st.text(f"The sentence has {len(whole)} tokens. This decoder reads the first {len(seen)}.")
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    count = st.slider("Rows", 2, MOST_ROWS, 4, key="rows", bind="query-params", width=160)
-    draw = st.number_input("Shuffle number", 0, 999, 0, key="shuffle", bind="query-params", width=160)
+    count = st.slider("Rows", 2, MOST_ROWS, 4, key="rows", **IN_ADDRESS, width=160)
+    draw = st.number_input("Shuffle number", 0, 999, 0, key="shuffle", **IN_ADDRESS, width=160)
 b_rows, t_tokens, d = (
     ("B rows", "T tokens", " d") if in_symbols else ("several rows", "equally many tokens", "")
 )
@@ -416,13 +417,13 @@ st.caption(
     "order that never reaches the last position cannot be learned either."
 )
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    n_layers = st.slider("Layers", 1, MOST_LAYERS, 1, key="layers", bind="query-params", width=160)
+    n_layers = st.slider("Layers", 1, MOST_LAYERS, 1, key="layers", **IN_ADDRESS, width=160)
     kind = st.selectbox(
         "Positions",
         position_lanes.KINDS,
         index=position_lanes.KINDS.index("none"),
         key="probe_positions",
-        bind="query-params",
+        **IN_ADDRESS,
         width=160,
     )
 
@@ -472,7 +473,7 @@ st.caption(
     "Does training need them? In the corpus “reverse” everything hangs on order: letters, and the same letters backwards. One "
     "decoder is trained on it three times, with one seed and the same batches; only the positions differ."
 )
-if st.toggle("Train and compare the three", key="compare_positions", bind="query-params"):
+if st.toggle("Train and compare the three", key="compare_positions", **IN_ADDRESS):
     position_lanes.compare(position_lanes.explore(exploration.config.seed))
 
 furniture.next_page("causal_mask", "what keeps a prediction from reading its own target?")

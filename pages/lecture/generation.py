@@ -15,6 +15,7 @@ from decoder.inference.sampling import contest, distribution, draw
 from decoder.language import clean
 from pages.ui import aids, furniture, glossary, notation, session, strip
 from pages.ui import generation_questions as questions
+from pages.ui.address import IN_ADDRESS
 from pages.ui.checks import check
 from pages.ui.matrix import matrices
 from pages.ui.player import walk
@@ -49,20 +50,20 @@ glossary.explain(
 prompt = choose_prompt(exploration.corpus)
 with st.expander("How the next token is picked"):
     left, middle, right = st.columns(3)
-    greedy = left.toggle("Always the most likely token", key="greedy", bind="query-params")
-    seed = left.number_input("Seed of the picks", 0, 9_999, 0, key="picks", bind="query-params")
-    temperature = middle.slider("Temperature", 0.1, 3.0, 1.0, 0.1, key="temperature", bind="query-params")
+    greedy = left.toggle("Always the most likely token", key="greedy", **IN_ADDRESS)
+    seed = left.number_input("Seed of the picks", 0, 9_999, 0, key="picks", **IN_ADDRESS)
+    temperature = middle.slider("Temperature", 0.1, 3.0, 1.0, 0.1, key="temperature", **IN_ADDRESS)
     top_k = right.slider(
         "Top-k: only the k most likely",
         0,
         tokenizer.vocab_size,
         0,
         key="top_k",
-        bind="query-params",
+        **IN_ADDRESS,
         help="0: all of them.",
     )
     top_p = right.slider(
-        "Top-p: the fewest that reach this share", 0.05, 1.0, 1.0, 0.05, key="top_p", bind="query-params"
+        "Top-p: the fewest that reach this share", 0.05, 1.0, 1.0, 0.05, key="top_p", **IN_ADDRESS
     )
 sampling = Sampling(temperature, top_k or None, top_p if top_p < 1 else None, greedy, int(seed))
 

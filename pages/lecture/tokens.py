@@ -26,6 +26,7 @@ from decoder.language.sequences import (
 from decoder.training.loss import token_losses
 from decoder.training.reading import after_prefix, read, replace_token, target_arithmetic
 from pages.ui import aids, furniture, glossary, notation, session, strip, token_questions
+from pages.ui.address import IN_ADDRESS
 from pages.ui.checks import check
 from pages.ui.grid import GridCell, Place, batch_grid
 from pages.ui.sentence import type_sentence
@@ -91,8 +92,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 start = end = False
 if has_edges:
     with st.container(horizontal=True):
-        start = st.toggle("start token `<s>`", value=True, key="with_start", bind="query-params")
-        end = st.toggle("end token `</s>`", value=True, key="with_end", bind="query-params")
+        start = st.toggle("start token `<s>`", value=True, key="with_start", **IN_ADDRESS)
+        end = st.toggle("end token `</s>`", value=True, key="with_end", **IN_ADDRESS)
     if has_prompt:
         st.caption(
             f"In training the first {corpus.prompt_length} tokens of this corpus are a given prompt, and not scored. On this "
@@ -303,9 +304,9 @@ st.caption(
     "Row 1 is your sentence; the others are drawn from the corpus. Click any cell, or walk with the arrow keys."
 )
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    count = st.slider("Rows", 2, MOST_ROWS, 4, key="rows", bind="query-params", width=160)
-    lengths = st.selectbox("Lengths", get_args(Lengths), key="lengths", bind="query-params", width=210)
-    draw = st.number_input("Shuffle number", 0, 999, 0, key="shuffle", bind="query-params", width=160)
+    count = st.slider("Rows", 2, MOST_ROWS, 4, key="rows", **IN_ADDRESS, width=160)
+    lengths = st.selectbox("Lengths", get_args(Lengths), key="lengths", **IN_ADDRESS, width=210)
+    draw = st.number_input("Shuffle number", 0, 999, 0, key="shuffle", **IN_ADDRESS, width=160)
 drawn = neighbours(corpus, typed_words, count - 1, lengths, seed=int(draw))
 rows = [own, *(with_edges(tokenizer, row, start=start, end=end) for row in drawn)]
 batch = as_batch(rows, tokenizer, context)
@@ -356,7 +357,7 @@ with padding_box:
             ),
             token_questions.what_mean(reading),
         )
-    counted_in = st.toggle("count the padding", key="count_pads", bind="query-params")
+    counted_in = st.toggle("count the padding", key="count_pads", **IN_ADDRESS)
     honest, counted = st.columns(2)
     honest.metric(f"pads left out: sum / {reading.real}", number(reading.loss), border=True)
     counted.metric(

@@ -13,6 +13,7 @@ from decoder.training.histories import compare_histories
 from decoder.training.reading import read
 from pages.ui import aids, furniture, glossary, lanes, notation, session, strip
 from pages.ui import training_questions as questions
+from pages.ui.address import IN_ADDRESS
 from pages.ui.checks import check
 
 SENTENCES = 4
@@ -23,15 +24,13 @@ furniture.head(
     "Should a decoder learn from the true history, or from what it wrote itself?",
 )
 left, right, axis = st.columns([2, 2, 1.4])
-first = left.selectbox(
-    "Lane A", session.LANES, format_func=NAMES.__getitem__, key="lane_a", bind="query-params"
-)
+first = left.selectbox("Lane A", session.LANES, format_func=NAMES.__getitem__, key="lane_a", **IN_ADDRESS)
 second = right.selectbox(
-    "Lane B", session.LANES, index=1, format_func=NAMES.__getitem__, key="lane_b", bind="query-params"
+    "Lane B", session.LANES, index=1, format_func=NAMES.__getitem__, key="lane_b", **IN_ADDRESS
 )
 seconds = (
     axis.segmented_control(
-        "Horizontal axis", ["updates", "seconds"], default="updates", key="axis", bind="query-params"
+        "Horizontal axis", ["updates", "seconds"], default="updates", key="axis", **IN_ADDRESS
     )
     == "seconds"
 )
@@ -86,9 +85,7 @@ batch = first_lane.corpus.held_out(decoder.model.config.context_length)[:MOST_SE
 def show_sentence() -> None:
     """Show one sentence and ask about it; another one draws nothing else of the page anew."""
     count = len(batch)
-    which = (
-        st.slider("Which sentence", 1, count, 1, key="held_out", bind="query-params") - 1 if count > 1 else 0
-    )
+    which = st.slider("Which sentence", 1, count, 1, key="held_out", **IN_ADDRESS) - 1 if count > 1 else 0
     row = batch[which : which + 1]
     lanes.histories(both, snapshots, row, key="histories")
 

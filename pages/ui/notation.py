@@ -6,6 +6,7 @@ import streamlit as st
 
 from decoder.figures import symbols
 from decoder.figures.symbols import Notation, Term
+from pages.ui.address import IN_ADDRESS
 
 _LABELS: dict[Notation, str] = {"names": "plain names", "symbols": "symbols ω x h z"}
 
@@ -19,7 +20,7 @@ def switch() -> None:
         required=True,
         format_func=_LABELS.__getitem__,
         key="notation",
-        bind="query-params",
+        **IN_ADDRESS,
     )
 
 

@@ -13,6 +13,7 @@ from decoder.figures.words import listed
 from decoder.inference.generation import encode_prompt
 from decoder.language import clean
 from decoder.language.sequences import kinds
+from pages.ui.address import IN_ADDRESS
 from pages.ui.session import refuse
 
 REFERENCE = {"ibm": "IBM taught me GPT", "ibm-long": "IBM taught me GPT"}
@@ -43,7 +44,7 @@ def type_sentence(corpus: Corpus, context: int) -> str:
         value=example(corpus, context),
         max_chars=2_000,
         key="sentence",
-        bind="query-params",
+        **IN_ADDRESS,
         help=f"Type another one, in {listed([f'{kind}s' for kind in kinds(corpus.tokenizer)])} that the corpus knows.",
     )
     return clean(typed)
@@ -88,9 +89,7 @@ def choose_prompt(corpus: Corpus) -> str:
         state["prompt"] = _opening(corpus)
     state["prompt corpus"] = corpus.name
     # The default stands here too, so that a prompt equal to it leaves the address.
-    return st.text_input(
-        "Your prompt", value=_opening(corpus), max_chars=2_000, key="prompt", bind="query-params"
-    )
+    return st.text_input("Your prompt", value=_opening(corpus), max_chars=2_000, key="prompt", **IN_ADDRESS)
 
 
 def _opening(corpus: Corpus) -> str:

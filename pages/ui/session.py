@@ -34,6 +34,7 @@ from decoder.runs import (
 )
 from decoder.runs.engine import own_workers
 from decoder.training.presets import Size, preset
+from pages.ui.address import IN_ADDRESS
 from pages.ui.visitor import viewer
 
 Lane = Mode | Literal["no_mask"]  # what a lane of the training page can be
@@ -167,7 +168,7 @@ def choose(*, with_mode: bool = True) -> None:
             "Corpus",
             [*CORPORA, OWN_TEXT],
             key="corpus",
-            bind="query-params",
+            **IN_ADDRESS,
             help="What the decoder learns to write. Seven are generated, so the best possible loss is known.",
         )
         st.caption(CORPUS_STORIES[corpus])
@@ -178,7 +179,7 @@ def choose(*, with_mode: bool = True) -> None:
             SIZES,
             index=1,
             key="size",
-            bind="query-params",
+            **IN_ADDRESS,
             help="Small: 1 layer of 2 heads. Standard: 2 layers of 4 heads. Large: 4 layers of 4 heads, twice as wide.",
         )
         if with_mode:
@@ -187,7 +188,7 @@ def choose(*, with_mode: bool = True) -> None:
                 LANES,
                 format_func=NAMES.__getitem__,
                 key="mode",
-                bind="query-params",
+                **IN_ADDRESS,
                 help="Which history the decoder is fed while it learns.",
             )
         st.number_input(
@@ -196,7 +197,7 @@ def choose(*, with_mode: bool = True) -> None:
             max_value=MAX_SEED,
             value=0,
             key="seed",
-            bind="query-params",
+            **IN_ADDRESS,
             help="Decides initial weights and batches. The same seed gives the same training, bit by bit.",
         )
         st.button(
@@ -224,7 +225,7 @@ def _choose_text() -> None:
     st.file_uploader("or a .txt file, at most 1 MB", type=["txt"], key="upload", on_change=_take_upload)
     if refusal := st.session_state.get("upload refusal"):
         st.text(f"⚠ {refusal}")
-    st.radio("Cut into", list(LEVELS), format_func=LEVELS.__getitem__, key="level", bind="query-params")
+    st.radio("Cut into", list(LEVELS), format_func=LEVELS.__getitem__, key="level", **IN_ADDRESS)
 
 
 def _take_upload() -> None:

@@ -14,6 +14,7 @@ from decoder.figures.style import NAMES
 from decoder.figures.words import run_state
 from decoder.runs import Run
 from pages.ui import furniture, session
+from pages.ui.address import IN_ADDRESS
 from pages.ui.session import Exploration, Snapshot
 from pages.ui.visitor import viewer
 
@@ -297,7 +298,7 @@ def _playhead(explorations: Sequence[Exploration]) -> int | None:
         options=options,
         value=options[-1],
         key=PLAYHEAD,
-        bind="query-params",
+        **IN_ADDRESS,
         help="At the right end it follows the training. Anywhere else it stands still, while the training goes on.",
     )
     return None if at == options[-1] else int(at)

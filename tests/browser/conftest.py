@@ -223,6 +223,7 @@ class Visit:
         self.complaints = []
         self.tolerated = None  # a pattern of complaints that a test provokes
         self.requests = []
+        self.held_back = []
         self.context = context
         self.page = context.new_page()
         self.page.on("console", self._on_console)
@@ -243,6 +244,15 @@ class Visit:
     def open(self, path="", **query):
         self.page.goto(f"{self.url}/{path}" + (f"?{urlencode(query)}" if query else ""))
         return self.idle()
+
+    def hold_back(self, part):
+        """Let a part of Streamlit's front end come only when it is let through, as over a slow network."""
+        place = f"**/static/js/{part}.*.js"
+        self.context.route(place, lambda one: self.held_back.append(one))  # noqa: PLW0108  # no builtin may be passed
+
+    def let_through(self):
+        for request in self.held_back:
+            request.continue_()
 
     def idle(self):
         """Wait until the page has been drawn and no script runs."""
@@ -368,12 +378,14 @@ def visit(browser, request):
     """Open a page as a new visitor; whatever the test is about, the page must have stayed clean at its end."""
     visits = []
 
-    def open_page(path="", width=1280, height=1600, scheme="light", at=None, far=False, **query):
+    def open_page(path="", width=1280, height=1600, scheme="light", at=None, far=False, late=None, **query):
         server = at or request.getfixturevalue("server")
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         if far:
             context.add_init_script(FAR_SERVER)
         visits.append(Visit(context, server.url))
+        if late:
+            visits[-1].hold_back(late)
         return visits[-1].open(path, **query)
 
     yield open_page

@@ -74,6 +74,10 @@ REFUSED = [
         {"decoder": DecoderConfig(35, 256, 4, 4, 128), "batch_size": 256, "steps": 5_000},
         "seconds of a processor core; at most 1,800",
     ),
+    (
+        {"decoder": DecoderConfig(35, 256, 8, 4, 128), "batch_size": 256, "steps": 10},
+        "milliseconds of a processor core per step; at most 3,000",
+    ),
 ]
 
 
