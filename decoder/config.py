@@ -28,7 +28,7 @@ MAX_LAYERS = 8
 MAX_BATCH_SIZE = 256
 MAX_STEPS = 5_000
 MAX_TRAINING_SECONDS = 1_800
-MAX_STEP_MILLISECONDS = 3_000
+MAX_UPDATE_SECONDS = 3
 """No worker can leave an update in its middle, so that all others wait for its end."""
 
 MAX_TEXT_LENGTH = 1_000_000
@@ -167,9 +167,9 @@ class TrainConfig:
                 MAX_TRAINING_SECONDS,
             ),
             (
-                "milliseconds of a processor core per step",
-                math.ceil(1_000 * self.estimated_step_seconds),
-                MAX_STEP_MILLISECONDS,
+                "seconds of a processor core per update",
+                math.ceil(self.estimated_step_seconds),
+                MAX_UPDATE_SECONDS,
             ),
         ):
             if value > limit:

@@ -21,7 +21,7 @@ from decoder.runs.store import open_store
 from decoder.runs.tables import RUNS
 from decoder.runs.workers import Workers
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 UNREACHABLE = "dask://127.0.0.1:9"
 
 
@@ -178,7 +178,7 @@ def test_workers_of_other_machines_get_no_file_of_this_one(file_store, monkeypat
 
 
 def test_a_killed_worker_costs_nothing(store, dask_cluster, tiny, assert_undisturbed, said):
-    ids = [store.request(tiny(seed=seed, steps=400)) for seed in range(4)]
+    ids = [store.request(tiny(seed=seed, steps=300)) for seed in range(3)]
     with Cluster(store, dask_cluster.address):
         until(lambda: all(store.run(run_id).step > 1 for run_id in ids))
         killed = dask_cluster.pids[0]

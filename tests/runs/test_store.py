@@ -76,7 +76,7 @@ REFUSED = [
     ),
     (
         {"decoder": DecoderConfig(35, 256, 8, 4, 128), "batch_size": 256, "steps": 10},
-        "milliseconds of a processor core per step; at most 3,000",
+        "seconds of a processor core per update; at most 3 ",
     ),
 ]
 
