@@ -1,13 +1,11 @@
 """Runs as visitors meet them: they outlive pages and servers, are shared by link, paused, and continued in other ways."""
 
-import contextlib
 import dataclasses
 import os
 import re
 import signal
 from urllib.parse import parse_qs, urlsplit
 
-import torch
 from playwright.sync_api import expect
 
 from decoder import TextSource, train
@@ -65,15 +63,6 @@ def leave(trainings, config, *visits):
     for visit in visits:
         visit.page.goto("about:blank")
     trainings.asleep(config)
-
-
-@contextlib.contextmanager
-def one_thread():
-    """As the workers train: sums of several threads round differently."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_a_reload_shows_the_same_run_at_the_same_step_at_once(visit, trainings):
@@ -245,6 +234,5 @@ def test_a_killed_server_goes_on_where_it_was(fresh_server, visit, tmp_path):
     later.trained()
     run = store.run(run_id)
     assert (run.state, run.config) == ("finished", preset("story", seed=3))
-    with one_thread():
-        assert [row.loss for row in store.metrics(run_id)] == [step.loss for step in train(run.config)]
+    assert [row.loss for row in store.metrics(run_id)] == [step.loss for step in train(run.config)]
     store.close()

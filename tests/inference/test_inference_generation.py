@@ -20,8 +20,6 @@ from decoder.inference.sampling import distribution, draw
 from decoder.language import WordTokenizer
 from decoder.seeds import generator_for
 
-torch.set_num_threads(1)
-
 IBM = load_corpus("ibm").tokenizer
 TEXT = corpus_from_text("the cat sat on the mat and the dog sat on the log. " * 6, "char", 8).tokenizer
 GREEDY = Sampling(greedy=True)

@@ -7,8 +7,6 @@ import torch
 
 from decoder import Decoder, DecoderConfig, Sampling, generate, load_corpus, log_probabilities, perplexity
 
-torch.set_num_threads(1)
-
 IBM = load_corpus("ibm")
 
 

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from decoder import Sampling, distribution
 from decoder.inference.sampling import contest, draw
 
-torch.set_num_threads(1)
-
 LOGITS = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=12)
 # Equal, or so far apart that no temperature rounds the difference away.
 APART = st.lists(st.integers(-240, 240).map(lambda eighths: eighths / 8), min_size=1, max_size=12)

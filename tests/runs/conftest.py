@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import psutil
 import pytest
 import sqlalchemy as sql
-import torch
 import undisturbed
 
 from decoder.runs.store import open_store
@@ -19,14 +18,6 @@ SET_UP = (
     "DECODER_TEST_POSTGRES is not set: apt-get install postgresql, make a role that may create databases "
     "as .ci/run does, and set it to an address such as postgresql+psycopg://decoder:decoder@127.0.0.1/decoder"
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(name="tiny")

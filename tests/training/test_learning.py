@@ -131,14 +131,6 @@ def trained(request, school: Callable[[TrainConfig], Trained]):
     return [school(config) for config, _ in request.param]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def slowly(config: TrainConfig, steps: int) -> TrainConfig:
     return replace(config, learning_rate=3e-3, steps=steps)
 

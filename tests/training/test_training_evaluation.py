@@ -18,8 +18,6 @@ from decoder.training.evaluation import (
     write_sentences,
 )
 
-torch.set_num_threads(1)  # as in every training process: threads fight
-
 STORY, IBM, COUNT = (load_corpus(name) for name in ("story", "ibm", "count"))
 
 

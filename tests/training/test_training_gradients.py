@@ -6,8 +6,6 @@ import torch
 from decoder import Decoder, DecoderConfig, free_running, load_corpus, next_token_loss
 from decoder.inference.sampling import draw
 
-torch.set_num_threads(1)  # as in every training process: threads fight
-
 
 def double_decoder(corpus, **changes):
     config = DecoderConfig(corpus.tokenizer.vocab_size, corpus.context_length, 2, 2, 16, **changes)

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from decoder import Batch, Decoder, DecoderConfig, load_corpus, next_token_loss, teacher_forced
 from decoder.training.loss import loss_by_position, mean_loss, token_losses
 
-torch.set_num_threads(1)  # as in every training process: threads fight
-
 
 def surprise(logits, target):
     """-ln p(target) in Python's own arithmetic."""

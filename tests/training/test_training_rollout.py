@@ -19,8 +19,6 @@ from decoder.config import TrainConfig
 from decoder.inference.sampling import draw
 from decoder.training.rollout import continue_rows
 
-torch.set_num_threads(1)  # as in every training process: threads fight
-
 IBM, STORY, COUNT, REVERSE = (load_corpus(name) for name in ("ibm", "story", "count", "reverse"))
 
 

@@ -18,8 +18,6 @@ from decoder.seeds import generator_for
 from decoder.training.optimizer import learning_rate_at
 from decoder.training.trainer import ROLLOUTS, TRUTH_SCHEDULES, truth_at
 
-torch.set_num_threads(1)  # as in every training process: threads fight
-
 SMALL = DecoderConfig(35, 9, n_layers=2, n_heads=2, d_model=16)
 BASE = TrainConfig("ibm", SMALL, steps=5, batch_size=4, learning_rate=1e-2, seed=3)
 WAYS = {
