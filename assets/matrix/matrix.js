@@ -60,7 +60,6 @@ const exact = (value) => value === 0 ? "0" : signed(value.toPrecision(4).replace
 const same = (one, other) => one?.join() === other?.join();
 const shut = (panel, row, column) => panel.kind !== "scores" && panel.masked[row][column] && panel.values[row][column] === null;
 const total = (sum) => sum < 10 ? sum.toFixed(3) : exact(sum);
-const between = (value, low, high) => Math.min(Math.max(value, low), high);
 
 /* What both views share: one observer of the width, one look, the last choice. */
 class View {

@@ -11,14 +11,6 @@ const FILES = {
   HTML: (root, view) => new Blob([page(root, view)], { type: "text/html" }),
 };
 
-function make(tag, parent, { text, ...settings } = {}) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(settings)) element.setAttribute(name, value);
-  if (text !== undefined) element.textContent = text;
-  parent?.append(element);
-  return element;
-}
-
 /* A row of buttons that save what stands under `root`. */
 function saveButtons(root, view) {
   const row = make("div", root, { class: "save", role: "group", "aria-label": "save the picture" });

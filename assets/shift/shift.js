@@ -18,15 +18,6 @@ export default function shift({ data, parentElement, setStateValue }) {
   return () => { view.remove(); VIEWS.delete(parentElement); };
 }
 
-function make(tag, parent, { text, ...settings } = {}) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(settings)) element.setAttribute(name, value);
-  if (text !== undefined) element.textContent = text;
-  parent?.append(element);
-  return element;
-}
-const between = (value, low, high) => Math.min(Math.max(value, low), high);
-
 class Shift {
   constructor(root) {
     Object.assign(this, { root, chosen: null, turn: 0, at: [0, 0] });

@@ -32,7 +32,6 @@ function ramp(stops) {
   });
 }
 
-const between = (value, low, high) => Math.min(Math.max(value, low), high);
 const said = (value) => (value === 0 ? "0" : Math.abs(value) < 1e-3 ? value.toExponential(2).replace("e", " · 10^") : value.toFixed(4))
   .replaceAll("-", MINUS);
 

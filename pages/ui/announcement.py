@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
 from decoder.language import clean
-
-_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "announcement"
+from pages.ui import assets
 
 _component = st.components.v2.component(
     "decoder_announcement",
     html='<div class="root" role="status" aria-live="polite"></div>',
-    css=(_ASSETS / "announcement.css").read_text(encoding="utf-8"),
-    js=(_ASSETS / "announcement.js").read_text(encoding="utf-8"),
+    css=assets.text("announcement/announcement.css"),
+    js=assets.text("announcement/announcement.js"),
 )
 
 

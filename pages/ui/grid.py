@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import streamlit as st
@@ -12,16 +11,14 @@ from decoder.figures import style
 from decoder.figures.matrices import visible
 from decoder.figures.target_words import Role
 from decoder.language import clean
-from pages.ui import pointing
+from pages.ui import assets
 from pages.ui.choice import Choice, chosen
-
-_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "grid"
 
 _component = st.components.v2.component(
     "decoder_grid",
     html='<div class="root"></div>',
-    css=(_ASSETS / "grid.css").read_text(encoding="utf-8"),
-    js=pointing.SCRIPT + (_ASSETS / "grid.js").read_text(encoding="utf-8"),
+    css=assets.text("grid/grid.css"),
+    js=assets.POINTING + assets.text("grid/grid.js"),
 )
 _LOOKS: dict[Role, str] = {"input only": "given", "target": "", "padding": "empty"}
 

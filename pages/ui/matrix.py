@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import streamlit as st
@@ -11,16 +10,14 @@ import streamlit as st
 from decoder.figures import style
 from decoder.figures.matrices import Matrix
 from decoder.language import clean
-from pages.ui import picture
+from pages.ui import assets, picture
 from pages.ui.choice import Choice, chosen, nothing, whole_numbers
-
-_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "matrix"
 
 _component = st.components.v2.component(
     "decoder_matrix",
     html='<div class="root"></div>',
-    css=(_ASSETS / "matrix.css").read_text(encoding="utf-8") + picture.STYLE,
-    js=picture.SCRIPT + (_ASSETS / "matrix.js").read_text(encoding="utf-8"),
+    css=assets.text("matrix/matrix.css") + picture.STYLE,
+    js=picture.SCRIPT + assets.text("matrix/matrix.js"),
 )
 
 

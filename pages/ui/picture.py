@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "picture"
-_PAGE, _PEN, _PICTURE = (
-    (_ASSETS / name).read_text(encoding="utf-8") for name in ("page.html", "pen.js", "picture.js")
-)
+from pages.ui import assets
 
-SCRIPT = f"const PAGE = {json.dumps(_PAGE)};\n{_PEN}{_PICTURE}"
+_PAGE = f"const PAGE = {json.dumps(assets.text('picture/page.html'))};\n"
+
+SCRIPT = assets.ELEMENTS + _PAGE + assets.text("picture/pen.js") + assets.text("picture/picture.js")
 """Stands in front of a component's own script, which draws with `drawOn(...)` and calls `saveButtons(root, view)`."""
-STYLE = (_ASSETS / "picture.css").read_text(encoding="utf-8")
+STYLE = assets.text("picture/picture.css")
 """Stands behind its own style."""
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
 from decoder.figures import style
 from decoder.figures.matrices import GLYPHS
 from decoder.figures.tables import Table
 from decoder.language import clean
-
-_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "sheet"
+from pages.ui import assets
 
 _component = st.components.v2.component(
     "decoder_sheet",
     html='<div class="root"></div>',
-    css=(_ASSETS / "sheet.css").read_text(encoding="utf-8"),
-    js=(_ASSETS / "sheet.js").read_text(encoding="utf-8"),
+    css=assets.text("sheet/sheet.css"),
+    js=assets.ELEMENTS + assets.text("sheet/sheet.js"),
 )
 _VISIBLE = str.maketrans({glyph: shown for glyph, shown in GLYPHS.items() if glyph in {"\n", "\t"}})
 

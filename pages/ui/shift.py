@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import streamlit as st
@@ -11,16 +10,14 @@ import streamlit as st
 from decoder.figures import style
 from decoder.figures.matrices import visible
 from decoder.language import clean
-from pages.ui import pointing
+from pages.ui import assets
 from pages.ui.choice import Choice, chosen
-
-_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "shift"
 
 _component = st.components.v2.component(
     "decoder_shift",
     html='<div class="root"></div>',
-    css=(_ASSETS / "shift.css").read_text(encoding="utf-8"),
-    js=pointing.SCRIPT + (_ASSETS / "shift.js").read_text(encoding="utf-8"),
+    css=assets.text("shift/shift.css"),
+    js=assets.POINTING + assets.text("shift/shift.js"),
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import streamlit as st
@@ -11,17 +10,15 @@ import streamlit as st
 from decoder.figures import style
 from decoder.figures.matrices import visible
 from decoder.language import clean
-from pages.ui import pointing
+from pages.ui import assets
 from pages.ui.choice import Choice
 from pages.ui.choice import chosen as chosen_now
-
-_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "tokens"
 
 _component = st.components.v2.component(
     "decoder_tokens",
     html='<div class="root"></div>',
-    css=(_ASSETS / "tokens.css").read_text(encoding="utf-8"),
-    js=pointing.SCRIPT + (_ASSETS / "tokens.js").read_text(encoding="utf-8"),
+    css=assets.text("tokens/tokens.css"),
+    js=assets.POINTING + assets.text("tokens/tokens.js"),
 )
 
 Kind = Literal["true", "own", "wrong", "special", "empty", "fresh"]

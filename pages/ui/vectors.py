@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import streamlit as st
 
 from decoder.figures import style
 from decoder.language import clean
-from pages.ui import picture
+from pages.ui import assets, picture
 from pages.ui.choice import Choice, chosen
-
-_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "vectors"
 
 _component = st.components.v2.component(
     "decoder_vectors",
     html='<div class="root"></div>',
-    css=(_ASSETS / "vectors.css").read_text(encoding="utf-8") + picture.STYLE,
-    js=picture.SCRIPT + (_ASSETS / "vectors.js").read_text(encoding="utf-8"),
+    css=assets.text("vectors/vectors.css") + picture.STYLE,
+    js=picture.SCRIPT + assets.text("vectors/vectors.js"),
 )
 
 
