@@ -161,6 +161,7 @@ class TrainConfig:
             ("layers", self.decoder.n_layers, MAX_LAYERS),
             ("sequences in a batch", self.batch_size, MAX_BATCH_SIZE),
             ("steps", self.steps, MAX_STEPS),
+            ("true tokens at the start", self.start or 0, MAX_CONTEXT),
             (
                 "seconds of a processor core",
                 math.ceil(self.steps * self.estimated_step_seconds),
@@ -224,6 +225,8 @@ class Sampling:
             _require_whole("top_k", self.top_k, 1)
         if self.top_p is not None and not (_is_positive(self.top_p) and self.top_p <= 1):
             raise ValueError(f"top_p is {self.top_p!r}: choose a share above 0 and up to 1")
+        if not isinstance(self.greedy, bool):
+            raise ValueError(f"greedy is {self.greedy!r}: choose True for the most likely token, or False")
         _require_whole("seed", self.seed, 0)
 
 

@@ -126,6 +126,7 @@ WRONG = (
     + [(Sampling(), "top_k", value) for value in NOT_WHOLE if value is not None]
     + [(Sampling(), "top_p", value) for value in (0, -0.1, 1.0001, math.nan, math.inf)]
     + [(Sampling(), "seed", value) for value in NOT_WHOLE if value != 0]
+    + [(Sampling(), "greedy", value) for value in NO_BOOLEAN]
     + [(TextSource("a"), "level", value) for value in NO_CHOICE]
 )
 
@@ -238,6 +239,7 @@ SMALL = TrainConfig("ibm", DecoderConfig(10, 9, n_layers=1, n_heads=1, d_model=8
         (MAX_STEPS, lambda size: dataclasses.replace(SMALL, steps=size)),
         (MAX_BATCH_SIZE, lambda size: dataclasses.replace(SMALL, batch_size=size)),
         (MAX_CONTEXT, lambda size: with_decoder(context_length=size)),
+        (MAX_CONTEXT, lambda size: dataclasses.replace(SMALL, mode="free_running", start=size)),
         (MAX_LAYERS, lambda size: with_decoder(n_layers=size)),
     ],
 )

@@ -71,9 +71,9 @@ def generate(
     tokens = encode_prompt(tokenizer, prompt)
     if max_new_tokens is None:
         max_new_tokens = max(1, room(model.config.context_length, len(tokens)))
-    elif max_new_tokens < 1:
+    elif not isinstance(max_new_tokens, int) or max_new_tokens < 1:
         raise ValueError(
-            f"max_new_tokens is {max_new_tokens}: at least 1 token can be generated, or None for as many as fit"
+            f"max_new_tokens is {max_new_tokens!r}: at least 1 token can be generated, or None for as many as fit"
         )
     return _steps(model, tokens, tokenizer.eos, sampling or Sampling(), max_new_tokens)
 

@@ -15,8 +15,10 @@ from decoder.model.decoder import Decoder
 def log_probabilities(model: Decoder, tokens: Tensor | Sequence[int]) -> Tensor:
     """Return ln p(token t | all before it) for t = 1 ... T-1, (T-1,); their sum is ln p(all | the first).
 
+    Without a mask a parallel pass would read what it has to predict: each prefix is then read by itself.
+
     Raises:
-        ValueError: if there are fewer than two tokens, or more than context and one target.
+        ValueError: if there are fewer than two tokens, more than context and one target, or other ids than the decoder's.
     """
     ids = torch.as_tensor(tokens, device=model.device)
     if ids.ndim != 1 or len(ids) < 2:
@@ -28,7 +30,17 @@ def log_probabilities(model: Decoder, tokens: Tensor | Sequence[int]) -> Tensor:
             f"{len(ids)} tokens were given; this decoder sees {model.config.context_length} and predicts one more: "
             "shorten them or choose a larger context"
         )
-    log_p = model.trace(ids[None, :-1]).logits[0].log_softmax(dim=-1)  # (T-1, V)
+    if ids.is_floating_point() or ids.min() < 0 or ids.max() >= model.config.vocab_size:
+        raise ValueError(
+            f"the tokens are {ids.tolist()}: give ids from 0 to {model.config.vocab_size - 1}, whole numbers"
+        )
+    inputs = ids[None, :-1]
+    if model.config.causal:
+        logits = model.trace(inputs).logits[0]  # (T-1, V)
+    else:
+        prefixes = [inputs[:, :t] for t in range(1, len(ids))]
+        logits = torch.cat([model.trace(prefix).logits[:, -1] for prefix in prefixes])  # (T-1, V)
+    log_p = logits.log_softmax(dim=-1)
     return log_p.gather(-1, ids[1:, None]).squeeze(-1)
 
 

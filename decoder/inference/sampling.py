@@ -10,6 +10,9 @@ from torch import Tensor
 
 from decoder.config import Sampling
 
+ROUNDING = 1e-12
+"""A share that misses top-p by no more has reached it: eight tokens of a tenth each are four fifths."""
+
 
 def distribution(logits: Tensor, sampling: Sampling) -> Tensor:
     """Return the probabilities (..., V) after temperature, then top-k, then top-p.
@@ -25,9 +28,9 @@ def distribution(logits: Tensor, sampling: Sampling) -> Tensor:
     ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
     if sampling.top_k is not None:
         ranked[..., sampling.top_k :] = 0
-    if sampling.top_p is not None:
-        before = ranked.cumsum(dim=-1) - ranked  # share of the more likely tokens
-        ranked[before >= sampling.top_p] = 0
+    if sampling.top_p is not None and sampling.top_p < 1:
+        reached = ranked.cumsum(dim=-1) >= sampling.top_p - ROUNDING
+        ranked[..., 1:][reached[..., :-1]] = 0  # the more likely tokens are enough
     kept = torch.zeros_like(probabilities).scatter(-1, order, ranked)
     return (kept / kept.sum(dim=-1, keepdim=True)).to(logits)
 

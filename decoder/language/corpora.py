@@ -284,5 +284,5 @@ def _useful_offsets(batch: Batch, window: int) -> range:
 
 
 def _require_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"the {name} is {value}: choose a whole number from 1 upwards")
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"the {name} is {value!r}: choose a whole number from 1 upwards")

@@ -21,7 +21,13 @@ MAX_FILE_LAYERS = 64
 
 
 def save(model: Decoder) -> bytes:
-    """Return the decoder as one safetensors file; `load` gives back bit-identical weights."""
+    """Return the decoder as one safetensors file; `load` gives back bit-identical weights.
+
+    Raises:
+        ValueError: if the weights are not in single precision, which is what files hold.
+    """
+    if model.dtype != torch.float32:
+        raise ValueError(f"the weights are {model.dtype} and a file holds torch.float32: use model.float()")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     config = json.dumps(dataclasses.asdict(model.config))
     return safetensors.torch.save(weights, metadata={"config": config})
@@ -73,12 +79,18 @@ def _read_config(file: bytes) -> dict[str, Any]:
     if header_bytes > MAX_HEADER_BYTES:
         raise ValueError(f"the header claims {header_bytes:,} bytes; at most {MAX_HEADER_BYTES:,} are taken")
     try:
-        config = json.loads(json.loads(file[8 : 8 + header_bytes])["__metadata__"]["config"])
+        metadata = json.loads(file[8 : 8 + header_bytes])["__metadata__"]
+        config = json.loads(metadata["config"])
+        as_saved = metadata == {"config": json.dumps(config)}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError("this is no safetensors file that a decoder was saved to") from error
     fields = {field.name for field in dataclasses.fields(DecoderConfig)}
     if not isinstance(config, dict) or config.keys() != fields:
         raise ValueError(f"the file's configuration must have exactly the fields {', '.join(sorted(fields))}")
+    if not as_saved:
+        raise ValueError(
+            "the file says more than its configuration, or says it twice: save the decoder again"
+        )
     return config
 
 

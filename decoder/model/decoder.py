@@ -93,6 +93,9 @@ class KeyValueCache:
 class Linear(nn.Linear):
     """torch's linear layer without hooks: none are used, and a single token would wait for them longer than for its numbers."""
 
+    def reset_parameters(self) -> None:
+        """Draw nothing from torch's global generator: the decoder fills all weights from its own."""
+
     def __call__(self, x: Tensor) -> Tensor:
         """Return x (..., in) times the weights, plus the bias, (..., out)."""
         return functional.linear(x, **self._parameters)  # type: ignore[arg-type]  # weight and bias
@@ -158,7 +161,10 @@ class Decoder(nn.Module):
         """Build the decoder; equal seeds give bit-identical weights."""
         super().__init__()
         self.config = config
-        self.token_table = nn.Embedding(config.vocab_size, config.d_model)
+        empty = torch.empty(
+            config.vocab_size, config.d_model
+        )  # given, so that none are drawn; see `_initialise`
+        self.token_table = nn.Embedding(config.vocab_size, config.d_model, _weight=empty)
         positions = torch.zeros(config.context_length, config.d_model)
         if config.positions == "learned":
             self.position_table = nn.Parameter(positions)
@@ -197,9 +203,11 @@ class Decoder(nn.Module):
             cache: positions already seen; `tokens` then continue them and are added to it.
 
         Raises:
-            ValueError: if there are more positions than the context holds, if the mask has another
+            ValueError: if there are no tokens, or more positions than the context holds, if the mask has another
                 shape or a closed row, or if a cache is given to a decoder without a causal mask.
         """
+        if tokens.ndim != 2 or not tokens.numel():
+            raise ValueError(f"the tokens are {tuple(tokens.shape)}: give (B, T), at least one row of one id")
         T = tokens.shape[1]
         past = 0 if cache is None else cache.length
         K = past + T

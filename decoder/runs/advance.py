@@ -162,7 +162,7 @@ class _Training:
         """Return the state as it stands, and note what it costs; None if it is past all saving."""
         began = time.perf_counter()
         # Its next loss will fail the run, at the same step as ever; until then nobody could load this.
-        if not self._is_finite:
+        if not self._trainer.is_finite:
             return None
         kept = Checkpoint(self._trainer.step, self._trainer.state)
         self._checkpoint_at = self._trainer.seconds
@@ -191,10 +191,6 @@ class _Training:
     @property
     def _trained(self) -> bool:
         return self._trainer.step == self._steps
-
-    @property
-    def _is_finite(self) -> bool:
-        return all(bool(weight.isfinite().all()) for weight in self._trainer.model.parameters())
 
     def _resume(self, store: Store, run_id: str) -> Trainer:
         """Return a trainer at the last stored state; at the very beginning if there is none that is whole."""
@@ -249,21 +245,16 @@ class _Training:
             evaluation = evaluate(model, self._trainer.corpus)
             self._evaluation_seconds = time.perf_counter() - began
             if not math.isfinite(evaluation.true_history_loss + evaluation.own_history_loss):
-                raise self._diverged(f"the held-out loss is no longer finite after step {step}")
+                raise self._trainer.diverged(f"the held-out loss is no longer finite after step {step}")
             history.evaluations[step] = evaluation
         del self._owed[:most]
 
     def _take_snapshot(self, history: History) -> None:
         step, model = self._trainer.step, self._trainer.model
-        if not self._is_finite:
-            raise self._diverged(f"the weights are no longer finite after step {step}")
+        if not self._trainer.is_finite:
+            raise self._trainer.diverged(f"the weights are no longer finite after step {step}")
         history.snapshots[step] = checkpoint.save(model)
         self._owed.append((step, model))
-
-    def _diverged(self, what: str) -> TrainingDivergedError:
-        return TrainingDivergedError(
-            f"{what}: choose a learning rate below {self._trainer.config.learning_rate:g}"
-        )
 
 
 def _explain(error: Exception) -> str:

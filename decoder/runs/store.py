@@ -147,9 +147,9 @@ class Store:
             ValueError: if the parent has not come to this step, or the changed training is not possible.
         """
         run = self.run(run_id)
-        if not 0 <= step <= run.step:
+        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step <= run.step:
             raise ValueError(
-                f"the run has {run.step} recorded updates and cannot be continued after {step}: "
+                f"the run has {run.step} recorded updates and cannot be continued after {step!r}: "
                 f"choose a step from 0 to {run.step}"
             )
         config = _changed(run.config, changes, step)

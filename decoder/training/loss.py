@@ -12,7 +12,7 @@ from decoder.language.batches import Batch
 def token_losses(logits: Tensor, batch: Batch) -> Tensor:
     """Return -ln p(target) of every cell, (B, T), in nats; cells that do not count are 0."""
     losses = functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none")
-    return losses.view_as(batch.targets) * batch.keep
+    return torch.where(batch.keep, losses.view_as(batch.targets), 0)
 
 
 def next_token_loss(logits: Tensor, batch: Batch) -> Tensor:

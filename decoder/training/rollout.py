@@ -48,10 +48,18 @@ def free_running(
         start: number of leading true inputs, one for all rows or one per row, (B,); at least 1.
         pick: the most likely token, or one sampled from the probabilities.
         generator: source of the sampled picks.
+
+    Raises:
+        ValueError: for a start of less than one input, or of none that can be counted, and for another pick.
     """
-    if bool((torch.as_tensor(start) < 1).any()):
+    if not isinstance(start, Tensor):
+        if not isinstance(start, int):
+            raise ValueError(f"start is {start!r}: give a whole number of inputs, or one per row")
+        start = torch.tensor(min(start, batch.inputs.shape[1]))
+    if start.is_floating_point() or start.numel() not in {1, len(batch.inputs)} or bool((start < 1).any()):
         raise ValueError(
-            f"start is {start!r}: at least 1 input must be true, there is nothing to predict it from"
+            f"start is {start.tolist()}: at least 1 input must be true, there is nothing to predict it from; "
+            f"give a whole number, or one for each of the {len(batch.inputs)} rows"
         )
     if pick not in get_args(Pick):
         raise ValueError(f"pick is {pick!r}: choose one of {', '.join(get_args(Pick))}")

@@ -113,11 +113,17 @@ class Trainer:
                 **{moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS},
             }
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all weights are finite numbers."""
+        return all(bool(weight.isfinite().all()) for weight in self.model.parameters())
+
     def advance(self) -> TrainStep:
         """Make one update.
 
         Raises:
-            TrainingDivergedError: if the loss is not finite; the weights are left as they were.
+            TrainingDivergedError: if the loss is not finite; the weights are left as they were. After the last
+                planned update, if the weights are not.
         """
         began = time.perf_counter()
         step = self.step + 1
@@ -131,22 +137,25 @@ class Trainer:
         loss = mean_loss(losses, batch)
         value = loss.item()
         if not math.isfinite(value):
-            raise TrainingDivergedError(
-                f"the loss became {value} at step {step}: "
-                f"choose a learning rate below {self.config.learning_rate:g}"
-            )
+            raise self.diverged(f"the loss became {value} at step {step}")
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, self.config)
         self.optimizer.step()
+        if step == self.config.steps and not self.is_finite:  # else the next loss would tell
+            raise self.diverged(f"the weights are no longer finite after step {step}")
         self.step = step
         self.tokens_seen += int(batch.keep.sum())
         self.seconds += time.perf_counter() - began
         return TrainStep(
             step, value, loss_by_position(losses, batch), self.tokens_seen, self.seconds, self.model
         )
+
+    def diverged(self, what: str) -> TrainingDivergedError:
+        """Return the error that says what is no longer finite, and the remedy."""
+        return TrainingDivergedError(f"{what}: choose a learning rate below {self.config.learning_rate:g}")
 
 
 def train(config: TrainConfig, device: torch.device | str = "cpu") -> Iterator[TrainStep]:

@@ -59,6 +59,7 @@ HEARTBEAT_SECONDS = 5.0
 FORECAST_SECONDS = 2.0
 NEAREST_SECONDS = 10.0
 SPEED_SECONDS = 5.0
+MOST_SHOWN = 24  # letters of what an address names a run; the name of one has twenty
 RUNNING = {"waiting", "training"}
 MOST_STRANGE_SHARE = 0.05  # of an upload's characters; above it is no text
 
@@ -291,7 +292,8 @@ def _say_missing(slot: str, lane: Lane) -> None:
     if missing := state.get(f"{slot} missing"):
         if state.setdefault(f"{slot} missing with", _settings(lane)) == _settings(lane):
             st.text(
-                f"⚠ The training {missing} of this link is not kept here. This one is made by the link's other settings."
+                f"⚠ The training {missing[:MOST_SHOWN]} of this link is not kept here. "
+                "This one is made by the link's other settings."
             )
         else:
             del state[f"{slot} missing"], state[f"{slot} missing with"]

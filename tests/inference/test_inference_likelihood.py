@@ -37,6 +37,18 @@ def test_log_probabilities_are_the_conditionals_of_growing_prefixes(model, lengt
     assert torch.equal(log_probabilities(model, torch.tensor(tokens)), result)
 
 
+def test_without_a_mask_each_prefix_is_read_by_itself_and_the_target_by_none(model):
+    blind = Decoder(DecoderConfig(35, 9, 2, 2, 16, causal=False), seed=1)
+    blind.load_state_dict(model.state_dict())
+    tokens = [1, 30, 4, 17, 22, 8]
+    result = log_probabilities(blind, tokens)
+    assert result.tolist() == pytest.approx(conditionals(blind, tokens), abs=1e-5)
+    steps = list(generate(blind, IBM.tokenizer, "", Sampling(seed=3), 6))
+    written = [*steps[-1].tokens, steps[-1].picked]
+    said = [step.log_probability for step in steps]
+    assert log_probabilities(blind, written).tolist() == pytest.approx(said, abs=1e-5)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_their_sum_is_the_log_probability_of_what_was_generated(model, seed):
     steps = list(generate(model, IBM.tokenizer, "", Sampling(seed=seed), 9))
@@ -77,6 +89,12 @@ def test_more_tokens_than_context_and_one_target_are_refused_with_both_numbers(m
     assert len(log_probabilities(model, list(range(10)))) == 9
     with pytest.raises(ValueError, match="11 tokens were given; this decoder sees 9 and predicts one more"):
         log_probabilities(model, list(range(11)))
+
+
+@pytest.mark.parametrize("tokens", [[1, 35], [1, -1], [99, 1], [1.0, 2.5]], ids=str)
+def test_what_is_no_id_of_the_decoder_is_refused_with_the_ids_that_are(model, tokens):
+    with pytest.raises(ValueError, match="ids from 0 to 34"):
+        log_probabilities(model, tokens)
 
 
 def test_no_gradient_is_recorded(model):

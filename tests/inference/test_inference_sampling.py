@@ -107,6 +107,18 @@ def test_top_p_keeps_the_fewest_tokens_that_reach_p(top_p, kept):
     assert result.sum().item() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("size", [5, 10, 20, 100, 1000])
+def test_of_equally_likely_tokens_top_p_keeps_the_share_itself(size):
+    for count in range(1, size + 1):
+        kept = distribution(torch.zeros(size), Sampling(top_p=count / size)) > 0
+        assert kept.sum() == count
+
+
+def test_a_top_p_of_one_keeps_every_token_however_unlikely():
+    logits = torch.cat([torch.zeros(50), torch.full((20,), -38.0)]).double()
+    assert torch.equal(distribution(logits, Sampling(top_p=1.0)), distribution(logits, Sampling()))
+
+
 @settings(deadline=None, max_examples=200)
 @given(LOGITS, st.floats(0.01, 0.99))
 def test_top_p_is_a_share_of_the_whole_vocabulary_and_one_token_less_would_not_reach_it(logits, top_p):

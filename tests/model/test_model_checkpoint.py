@@ -225,6 +225,25 @@ def test_a_configuration_that_is_larger_than_its_file_is_refused_before_anything
         load(with_config(change))
 
 
+def test_more_metadata_than_save_writes_is_refused():
+    header, payload = split(FILE)
+    config = header["__metadata__"]["config"]
+    for metadata in (
+        {"config": config, "note": "mine"},
+        {"config": config[:-1] + ', "vocab_size": 6}'},
+        {"config": config + " "},
+    ):
+        with pytest.raises(ValueError, match="more than its configuration"):
+            load(join(header | {"__metadata__": metadata}, payload))
+
+
+def test_a_decoder_in_double_precision_is_not_saved():
+    with pytest.raises(
+        ValueError, match=r"torch.float64 and a file holds torch.float32: use model.float\(\)"
+    ):
+        save(Decoder(DecoderConfig(6, 3, 1, 1, 4)).double())
+
+
 def test_a_large_payload_does_not_buy_a_large_mask_or_thousands_of_layers(monkeypatch):
     monkeypatch.setattr(checkpoint, "Decoder", lambda *_: pytest.fail("a decoder was built"))
     padded = FILE + bytes(15 * 2**20)

@@ -148,7 +148,9 @@ def test_equal_seeds_give_bit_identical_weights_whatever_torchs_global_seed():
     for seed, global_seed in ((3, 0), (3, 99), (4, 0)):
         torch.manual_seed(global_seed)
         torch.rand(global_seed)
+        before = torch.get_rng_state()
         states.append(Decoder(CONFIG, seed=seed).state_dict())
+        assert torch.equal(torch.get_rng_state(), before)
     first, same, other = states
     assert all(torch.equal(first[name], same[name]) for name in first)
     drawn = [name for name in first if "norm" not in name]

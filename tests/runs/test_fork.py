@@ -281,6 +281,9 @@ def test_a_fork_at_step_0_is_a_plain_run(store):
 
 REFUSED = [
     (13, {"mode": "free_running"}, "12 recorded updates .* after 13: choose a step from 0 to 12"),
+    (2.5, {"mode": "free_running"}, "12 recorded updates .* after 2.5: choose a step from 0 to 12"),
+    (True, {"mode": "free_running"}, "12 recorded updates .* after True: choose a step from 0 to 12"),
+    ("3", {"mode": "free_running"}, "12 recorded updates .* after '3': choose a step from 0 to 12"),
     (-1, {"mode": "free_running"}, "after -1: choose a step from 0 to 12"),
     (12, {"steps": 12}, "12 updates are made and 12 would be planned: plan more than 12"),
     (12, {"steps": 3}, "plan more than 12"),

@@ -81,6 +81,13 @@ def test_what_does_not_count_changes_neither_the_loss_nor_a_gradient(seed, B, T,
     assert (gradient[batch.keep] != 0).any(dim=-1).all()
 
 
+def test_what_does_not_count_may_be_anything():
+    batch, logits = random_batch(3, 4, 6, 5, 0.5)
+    for anything in (torch.nan, torch.inf, -torch.inf):
+        spoiled = torch.where(batch.keep[..., None], logits, anything)
+        assert torch.equal(next_token_loss(spoiled, batch), next_token_loss(logits, batch))
+
+
 def test_the_loss_is_recomputed_from_the_displayed_probabilities():
     corpus = load_corpus("ibm")
     batch = corpus.validation[:32]

@@ -76,6 +76,23 @@ def test_own_history_is_the_truth_before_k_and_ones_own_argmax_after(start, caus
     assert torch.equal(rollout.logits, model(rollout.inputs))
 
 
+@pytest.mark.parametrize(
+    "start",
+    [0, -3, 1.5, float("nan"), torch.tensor([1, 2, 3]), torch.tensor([1.5]), torch.tensor([1, 2, 0, 3, 4])],
+)
+def test_a_start_that_is_no_number_of_inputs_is_refused(start):
+    batch = load_corpus("story").batch(5, torch.Generator().manual_seed(1))
+    with pytest.raises(ValueError, match=r"start is .*whole number"):
+        free_running(Decoder(DecoderConfig(59, 24, 1, 1, 4)), batch, start)
+
+
+def test_a_start_beyond_all_inputs_is_teacher_forcing():
+    batch = load_corpus("story").batch(5, torch.Generator().manual_seed(1))
+    assert torch.equal(
+        free_running(Decoder(DecoderConfig(59, 24, 1, 1, 4)), batch, 10**30).inputs, batch.inputs
+    )
+
+
 def test_each_row_can_have_its_own_start():
     model, batch = decoder_for(STORY), STORY.batch(5, fresh())
     starts = torch.tensor([1, 3, 24, 7, 12])

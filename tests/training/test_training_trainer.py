@@ -152,6 +152,11 @@ def test_one_update_is_adamw_with_a_clipped_gradient_written_out():
     assert norm > 0
 
 
+def test_the_optimisers_constants_are_those_of_every_published_number():
+    group = Trainer(BASE).optimizer.param_groups[0]
+    assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.98), 1e-8, 0.01)
+
+
 @pytest.mark.parametrize(("scale", "clipped"), [(0.1, False), (30, True)])
 def test_a_gradient_longer_than_one_is_shortened_to_one_and_a_shorter_one_is_left_alone(scale, clipped):
     trainer = Trainer(BASE)
@@ -233,6 +238,14 @@ def test_an_absurd_learning_rate_ends_in_one_sentence_and_leaves_the_weights_alo
     with pytest.raises(TrainingDivergedError):
         trainer.advance()
     assert trainer.step == made
+
+
+def test_weights_that_the_last_update_spoils_are_no_result():
+    spoiled = replace(BASE, learning_rate=1e308, steps=1)
+    with pytest.raises(
+        TrainingDivergedError, match=r"weights are no longer finite after step 1.*below 1e\+308"
+    ):
+        list(train(spoiled))
 
 
 @pytest.mark.parametrize("rate", [0, -1e-3, math.nan, math.inf, -math.inf])
