@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
@@ -25,7 +26,10 @@ FIRST_QUANTUM_SECONDS = 0.02
 MOST_ACTIVE = 4
 """Runs per viewer that share the workers; a viewer's later ones wait for the earlier."""
 
-ROUND_ROBIN_EVERY = 4
+ROUND_ROBIN_EVERY = 2
+"""Half of all turns go round among the viewers. Of fewer, one who asks for short runs again and again would leave the others
+less than half of their equal shares, because short ones come first in the other turns."""
+
 HAND_OVER_SECONDS = 0.1
 """A worker leaves a run this long to the one that trained it last and holds its state."""
 
@@ -50,6 +54,7 @@ class Candidate(NamedTuple):
         worker: who has it, or had it last.
         turn_seconds: that its last quantum took.
         step_seconds: that an update takes: no quantum is shorter.
+        replay_seconds: of training that gives no point, because a fork first does again what its parent did.
     """
 
     run_id: str
@@ -62,6 +67,7 @@ class Candidate(NamedTuple):
     worker: str | None = None
     turn_seconds: float = 0.0
     step_seconds: float = 0.0
+    replay_seconds: float = 0.0
 
 
 class Forecast(NamedTuple):
@@ -75,10 +81,12 @@ def choose(candidates: Sequence[Candidate], turn: int, now: float = 0.0) -> Cand
     """Return whose quantum comes next; None if nothing may be taken.
 
     1. A run that has had none yet, the oldest first.
-    2. Every fourth turn the run that has waited longest, so that nothing starves. One whose last quantum took
-       as long as ten waits ten times as long, so that seconds are shared and not turns.
-    3. Else the run with the highest watchers / remaining seconds. A viewer counts as a whole for one run and
-       as a part of her for each of several: nobody gets more by asking for more.
+    2. Every second turn a run of the viewer who has waited longest, and of her runs the one that has, so that nothing
+       starves. One whose last quantum took as long as ten waits ten times as long, so that seconds are shared and not turns.
+    3. Else the run with the highest watchers / remaining seconds.
+
+    Nobody gets more by asking for more: a viewer counts as a whole for one run and as a part of her for each of several,
+    and has waited only since any of them had its turn.
 
     Runs above a viewer's `MOST_ACTIVE` have their turn only where a worker would otherwise have nothing to do.
 
@@ -96,8 +104,10 @@ def choose(candidates: Sequence[Candidate], turn: int, now: float = 0.0) -> Cand
     if new:
         return min(new, key=lambda run: (run.created, run.run_id))
     if turn % ROUND_ROBIN_EVERY == ROUND_ROBIN_EVERY - 1:
+        viewers = _viewers_waits(candidates, now)
         return max(
-            free, key=lambda run: ((now - run.advanced) / max(run.turn_seconds, QUANTUM_SECONDS), run.run_id)
+            free,
+            key=lambda run: (max(viewers[one] for one in run.viewers), _wait(run, now), run.run_id),
         )
     return max(free, key=lambda run: (_worth(run, load), run.run_id))
 
@@ -119,6 +129,20 @@ def shares(candidates: Iterable[Candidate]) -> dict[str, float]:
     return dict(load)
 
 
+def _wait(run: Candidate, now: float) -> float:
+    """Return how long ago its last quantum ended, in quanta of its own length; 0 while it has one."""
+    return (now - run.advanced) / max(run.turn_seconds, QUANTUM_SECONDS) if run.free else 0.0
+
+
+def _viewers_waits(candidates: Iterable[Candidate], now: float) -> dict[str, float]:
+    """Return for every viewer the shortest wait of any of her runs."""
+    waits: dict[str, float] = {}
+    for run in candidates:
+        for viewer in run.viewers:
+            waits[viewer] = min(_wait(run, now), waits.get(viewer, math.inf))
+    return waits
+
+
 def _worth(run: Candidate, load: Mapping[str, float]) -> float:
     return load.get(run.run_id, 1) / max(run.remaining_seconds, 1e-3)
 
@@ -126,7 +150,10 @@ def _worth(run: Candidate, load: Mapping[str, float]) -> float:
 def play(
     candidates: Sequence[Candidate], workers: int, quantum: float = QUANTUM_SECONDS
 ) -> dict[str, Forecast]:
-    """Return when every run gets its next point and its end, in seconds from now, if nobody asks for more."""
+    """Return when every run gets its next point and its end, in seconds from now, if nobody asks for more.
+
+    Turns are as short as they will be until all have their next points, and then `quantum` seconds long.
+    """
     runs = {run.run_id: run._replace(free=True) for run in candidates}
     points: dict[str, float] = {}
     ends: dict[str, float] = {}
@@ -135,20 +162,28 @@ def play(
     while runs:
         while len(at_work) < max(workers, 1) and (run := choose([*runs.values()], turn, now)):
             turn += 1
-            wanted = quantum if run.quanta else FIRST_QUANTUM_SECONDS
+            usual = QUANTUM_SECONDS if len(points) < len(candidates) else quantum
+            wanted = usual if run.quanta else FIRST_QUANTUM_SECONDS
             seconds = min(max(wanted, run.step_seconds), run.remaining_seconds)
             runs[run.run_id] = run._replace(free=False)
             heapq.heappush(at_work, (now + seconds, run.run_id, seconds))
         now, run_id, seconds = heapq.heappop(at_work)
         run = runs[run_id]
         left = run.remaining_seconds - seconds
-        points.setdefault(run_id, now)
+        replay = run.replay_seconds - seconds
+        if replay < 0 or left <= 0:
+            points.setdefault(run_id, now)
         if left <= 0:
             ends[run_id] = now
             del runs[run_id]
         else:
             runs[run_id] = run._replace(
-                remaining_seconds=left, quanta=run.quanta + 1, advanced=now, free=True, turn_seconds=seconds
+                remaining_seconds=left,
+                quanta=run.quanta + 1,
+                advanced=now,
+                free=True,
+                turn_seconds=seconds,
+                replay_seconds=max(replay, 0.0),
             )
     return {run_id: Forecast(points[run_id], end) for run_id, end in ends.items()}
 
@@ -168,10 +203,11 @@ def guess(candidates: Sequence[Candidate], workers: int) -> dict[str, Forecast]:
     before = end = 0.0
     for run in sorted(candidates, key=lambda run: (run.run_id not in load, -_worth(run, load), run.run_id)):
         before += run.remaining_seconds
-        # Of four turns three are for it; but when all is done, it is.
+        # Of two turns one is for it; but when all is done, it is.
         begin, end = end, min(before * ROUND_ROBIN_EVERY / (ROUND_ROBIN_EVERY - 1), everything) / workers
         wait = a_round if run.quanta else first_points
         point = min(wait, end) if run.run_id in load else begin + QUANTUM_SECONDS
+        point += run.replay_seconds
         own = max(end, run.remaining_seconds)  # of the workers only one can train it
         found[run.run_id] = Forecast(min(point, own), own)
     return found
@@ -208,6 +244,7 @@ def _candidate(row: Any, viewers: Mapping[str, float], me: str) -> Candidate:
         worker=row.worker,
         turn_seconds=row.turn_seconds,
         step_seconds=row.step_seconds,
+        replay_seconds=(row.step - _trained(row)) * row.step_seconds,
     )
 
 

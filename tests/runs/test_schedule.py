@@ -1,5 +1,6 @@
 """Whose turn it is: pure functions of the runs as they stand, and what the store makes of them."""
 
+import heapq
 import importlib
 import random
 import statistics
@@ -75,13 +76,23 @@ def test_else_many_watchers_and_a_near_end_come_first():
     assert choose(runs[:2], 0).run_id == "short"
 
 
-def test_every_fourth_turn_goes_to_the_run_that_has_waited_longest():
+def test_every_second_turn_goes_to_the_run_that_has_waited_longest():
     runs = [
         run("popular", "abcdef", remaining=1, advanced=9.0),
         run("lonely", "g", remaining=900, advanced=1.0),
     ]
     taken = [choose(runs, turn, now=10.0).run_id for turn in range(8)]
-    assert taken == ["popular", "popular", "popular", "lonely"] * 2
+    assert taken == ["popular", "lonely"] * 4
+
+
+def test_turns_in_a_row_go_round_among_viewers_and_not_among_their_runs():
+    """Who has many runs has waited only since any of them had its turn."""
+    many = [run(f"many{number}", "a", advanced=number) for number in range(4)]
+    one = run("one", "b", remaining=900, advanced=2.5)
+    assert choose([*many, one], 1, now=10.0).run_id == "one"
+    assert choose([*many, one._replace(advanced=9.0)], 1, now=10.0).run_id == "many0"
+    at_work = many[3]._replace(free=False)
+    assert choose([*many[:3], at_work, one._replace(advanced=9.9)], 1, now=10.0).run_id == "one"
 
 
 def test_what_takes_long_waits_as_much_longer():
@@ -167,10 +178,11 @@ def test_every_viewer_counts_once_however_many_runs_she_has(runs):
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(situations(), st.integers(0, 3))
 def test_no_active_run_starves(runs, first_turn):
-    """Whatever the others are worth, a run waits for at most four rounds of all that are active."""
+    """Whatever the others are worth, it is a run's turn once all viewers have had theirs for all their active runs."""
     runs = {one.run_id: one._replace(free=True, turn_seconds=0.25) for one in runs}
     waited = dict.fromkeys(shares(runs.values()), 0)
-    longest = (ROUND_ROBIN_EVERY + 1) * len(waited)
+    viewers = frozenset().union(*(one.viewers for one in runs.values()))
+    longest = (ROUND_ROBIN_EVERY + 1) * max(len(waited), len(viewers) * MOST_ACTIVE)
     now = 1_000.0
     for turn in range(first_turn, first_turn + 4 * longest):
         chosen = choose([*runs.values()], turn, now)
@@ -242,7 +254,54 @@ def test_turns_in_a_row_are_shared_by_the_second_and_not_by_the_count():
 def test_a_forecast_knows_that_no_turn_is_shorter_than_an_update():
     runs = [run("slow", "a", remaining=30.0, step_seconds=3.0), run("quick", "b", remaining=9.0)]
     assert play(runs[:1], workers=1)["slow"].next_point == pytest.approx(3.0)
-    assert play(runs, workers=1, quantum=5.0)["slow"].next_point == pytest.approx(14.0)
+    assert play(runs, workers=1, quantum=5.0)["slow"].next_point == pytest.approx(3.25)
+
+
+def test_the_next_point_is_foretold_in_turns_as_short_as_they_will_be():
+    """However coarse the turns are in which the far end is foretold."""
+    runs = [run(f"r{number}", [f"viewer {number}"], remaining=200.0, quanta=1) for number in range(20)]
+    fine, coarse = (play(runs, workers=2, quantum=quantum) for quantum in (0.25, 10.0))
+    assert max(forecast.next_point for forecast in fine.values()) < 12
+    for one in runs:
+        assert coarse[one.run_id].next_point == pytest.approx(fine[one.run_id].next_point, abs=0.3)
+
+
+def test_a_fork_that_replays_gives_its_first_point_when_it_has_caught_up():
+    fork = run("fork", "a", remaining=10.0, quanta=0, replay_seconds=8.0)
+    assert play([fork], workers=1)["fork"].next_point == pytest.approx(8.0, abs=0.3)
+    assert schedule.guess([fork], workers=1)["fork"].next_point == pytest.approx(8.0, abs=0.3)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("victims", [1, 3, 10])
+@pytest.mark.parametrize("at_once", [1, MOST_ACTIVE, 10 * MOST_ACTIVE])
+def test_who_asks_for_short_runs_again_and_again_at_most_doubles_the_others_time(workers, victims, at_once):
+    """As soon as one of them ends, the next one is asked for."""
+    waiting = {f"v{number}": run(f"v{number}", [f"v{number}"], 60.0, 0) for number in range(victims)}
+    hog = {f"h{number}": run(f"h{number}", ["hog"], 5.0, 0) for number in range(at_once)}
+    asked, now, turns, at_work, ends = at_once, 0.0, 0, [], {}
+    while len(ends) < victims:
+        while len(at_work) < workers and (one := choose([*waiting.values(), *hog.values()], turns, now)):
+            turns += 1
+            seconds = min(0.25 if one.quanta else FIRST_QUANTUM_SECONDS, one.remaining_seconds)
+            (hog if one.run_id in hog else waiting)[one.run_id] = one._replace(free=False)
+            heapq.heappush(at_work, (now + seconds, one.run_id, seconds))
+        now, name, seconds = heapq.heappop(at_work)
+        own = hog if name in hog else waiting
+        done = own[name]
+        left = done.remaining_seconds - seconds
+        own[name] = done._replace(
+            remaining_seconds=left, quanta=done.quanta + 1, advanced=now, turn_seconds=seconds, free=True
+        )
+        if left < 1e-9:
+            del own[name]
+            if own is waiting:
+                ends[name] = now
+            else:
+                hog[f"h{asked}"] = run(f"h{asked}", ["hog"], 5.0, 0, advanced=now, created=now)
+                asked += 1
+    equal = 60.0 * max(1, (victims + 1) / workers)
+    assert max(ends.values()) <= 2.05 * equal
 
 
 @pytest.mark.parametrize("hog_first", [True, False])
