@@ -25,9 +25,11 @@ def looks_sentence(
         return f"{where} can look only at itself, with a weight of 1."
     most = max(range(len(weights)), key=weights.__getitem__)
     entropy = -math.fsum(weight * math.log(weight) for weight in weights if weight > 0)
-    return (
-        f"{where} looks most at {labels[most]}, with a weight of {share(weights[most])}. Its attention is spread as over "
-        f"{math.exp(entropy):.1f} equally strong places."
+    spread = f"{math.exp(entropy):.1f}"
+    return f"{where} looks most at {labels[most]}, with a weight of {share(weights[most])}. " + (
+        "Hardly anything is left for the others."
+        if spread == "1.0"
+        else f"Its attention is spread as over {spread} equally strong places."
     )
 
 
@@ -125,8 +127,8 @@ def boxes_sentence(T: int, changes: Sequence[float]) -> str:
         else ("The one position", "")
     )
     return (
-        f"{each} has one grey box and one red row, which the output layer makes from it. What a block adds to a vector "
-        f"has{mean} a length of {lengths}."
+        f"{each} has one grey box and one red row: the box is normalised once more, and from that the output layer makes the "
+        f"row. What a block adds to a vector has{mean} a length of {lengths}."
     )
 
 
@@ -138,7 +140,7 @@ def top_sentence(
     read = (
         f"softmax({z}) gives"
         if layers == n_layers
-        else f"if the output layer read the vectors after {layers} of {n_layers} blocks, it would give"
+        else f"final norm and output layer, given the vectors after {layers} of {n_layers} blocks, would make"
     )
     return f"At {label} {read} {named}."
 
@@ -170,7 +172,7 @@ def most_sentence(most: str, mean: float, even: float, rows: int) -> str:
 
 def appeared_sentence(
     layer: int,
-    first: tuple[int, int] | None,
+    first: tuple[int, Sequence[int]] | None,
     last: tuple[int, float],
     step: int,
     places: Sequence[str],
@@ -180,7 +182,7 @@ def appeared_sentence(
 
     Args:
         layer: whose heads were measured.
-        first: the step and the head; None if none did.
+        first: the step and the heads that did then; None if none did.
         last: the strongest head at the newest measured step, and its weight.
         step: the newest measured step.
         places: the tokens on which the next one depends.
@@ -194,7 +196,8 @@ def appeared_sentence(
     needed = listed(places) + " together" * (len(places) > 1)
     begins = (
         f"Among the decoders that were kept, the first in which a head of layer {layer} puts more than {bar} on "
-        f"{needed} is the one after {first[0]:,} updates: head {first[1]}."
+        f"{needed} is the one after {first[0]:,} updates: {'head' if len(first[1]) == 1 else 'heads'} "
+        f"{listed([str(head) for head in first[1]])}."
         if first
         else f"No head of layer {layer} has put more than {bar} on {needed}: not yet."
     )

@@ -74,9 +74,10 @@ def mask_sentence(
             if count
         ]
         return f"{where} In this mask {listed(edits)}, in every layer and head. {sums}"
+    which, scores = ("the one", "its score") if future == 1 else ("those", "their scores")
     return (
-        f"{where} {future} of them, those above the diagonal, would let a token look ahead; the mask sets their "
-        f"scores to −∞, and e^−∞ is exactly 0. The other {T * T - future} are open. {sums}"
+        f"{where} {future} of them, {which} above the diagonal, would let a token look ahead; the mask sets {scores} to −∞, "
+        f"and e^−∞ is exactly 0. The other {T * T - future} are open. {sums}"
     )
 
 
@@ -110,6 +111,30 @@ def walk_line(
     if target[0] == pick[0]:
         return f"{line}, and it really follows."
     return f"{line}; {quoted(target[0])}, which really follows, gets {percent(target[1])}."
+
+
+def own_scores_sentence(row: int, T: int, count: int, *, alike: bool) -> str:
+    """Say where the scores come from that stand in the fields until somebody changes one.
+
+    Args:
+        row: which is chosen above.
+        T: how many columns it has there.
+        count: how many fields there are.
+        alike: whether the same cells are open above as in the row of these fields.
+    """
+    columns = "column 0" if T == 1 else f"columns 0 to {min(T, count) - 1}"
+    said = f"Until you change one, they are the scores of row {row} above in {columns}"
+    if count > T:
+        said += ", and 0 where it has no more"
+    said += ": the fields show three decimals, the weights are computed with all digits."
+    if count < T:
+        missing = f"column {count} is" if count + 1 == T else f"columns {count} to {T - 1} are"
+        said += f" Its {missing} left out here."
+    return (
+        said
+        if alike
+        else f"{said} Other cells are open above, so the sums and the weights differ from those there."
+    )
 
 
 def row_name(row: int) -> str:
@@ -219,8 +244,8 @@ def _moved(leak: Leak, texts: Sequence[str], last: str, *, above: bool) -> str:
     if leak.by is None:
         return f"{replaced}, and no result of an earlier row moved: the change is exactly 0."
     return (
-        f"{replaced}: results of earlier rows moved by up to {number(leak.moved)}, with {quoted(texts[leak.by])} in its place"
-        + (", although all layers below are masked rightly." if above else ".")
+        f"{replaced}: results of earlier rows moved by up to {number(leak.moved)}, most with {quoted(texts[leak.by])} in its "
+        "place" + (", although all layers below are masked rightly." if above else ".")
     )
 
 

@@ -165,7 +165,7 @@ def _scores_matrices(
             masked=_mask(closed),
             low=-reach,
             high=reach,
-            note="query · key / √width",
+            note="query · key / √(head width)",
         ),
         Matrix(
             title="masked scores",

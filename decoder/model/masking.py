@@ -92,9 +92,9 @@ def mask_row(
 
 
 def first_scores(scores: Tensor, count: int, reach: float) -> list[float]:
-    """Return the first scores of a row (K,) to three decimals, at most `reach` away from 0; 0 where the row has no more."""
-    taken = torch.nan_to_num(scores[:count].double(), nan=0.0).clamp(-reach, reach).tolist()
-    return [round(score, 3) for score in taken] + [0.0] * (count - len(taken))
+    """Return the first scores of a row (K,), at most `reach` away from 0; 0 where the row has no more."""
+    taken: list[float] = torch.nan_to_num(scores[:count].double(), nan=0.0).clamp(-reach, reach).tolist()
+    return taken + [0.0] * (count - len(taken))
 
 
 @torch.no_grad()

@@ -47,7 +47,7 @@ def mix_values(block: BlockTrace, head: int, row: int) -> Mixture:
 
 @torch.no_grad()
 def block_input(trace: Trace, layer: int) -> Tensor:
-    """What a block is given: x + p, or the output of the block before it, (B, T, C)."""
+    """What a block is given: x + p, or the output of the block before it, (B, T, C); for the number of blocks, h."""
     return trace.blocks[layer - 1].output if layer else trace.token_embeddings + trace.position_embeddings
 
 
@@ -91,15 +91,14 @@ def block_changes(trace: Trace) -> Tensor:
 
 @torch.no_grad()
 def logits_after(model: Decoder, trace: Trace, layers: int) -> Tensor:
-    """What the output layer makes of the vectors after so many blocks, (T, V); after all of them these are the logits.
+    """What final norm and output layer make of the vectors after so many blocks, (T, V); after all of them: the logits.
 
-    The final norm and the output layer are trained to read the last block only; what they make of an earlier one is
+    Both are trained to read the last block only; what they make of an earlier one is
     known as the logit lens (nostalgebraist 2020, interpreting GPT: the logit lens).
     """
-    if layers == len(trace.blocks):
-        return trace.logits[0]
-    logits: Tensor = model.output(model.final_norm(block_input(trace, layers)[0]))
-    return logits
+    normalised = model.final_norm(block_input(trace, layers))  # (1, T, C)
+    logits: Tensor = model.output(normalised)
+    return logits[0]
 
 
 def greatest(logits: Tensor, most: int) -> Tensor:
@@ -188,7 +187,7 @@ def halfway(needed: int, open_places: int) -> float:
     return 0.5 if even <= 0.25 else (1 + even) / 2
 
 
-def first_above(steps: list[int], weights: Tensor, threshold: float = 0.5) -> tuple[int, int] | None:
+def first_above(steps: list[int], weights: Tensor, threshold: float = 0.5) -> tuple[int, list[int]] | None:
     """Find when a weight first exceeds a threshold.
 
     Args:
@@ -197,10 +196,10 @@ def first_above(steps: list[int], weights: Tensor, threshold: float = 0.5) -> tu
         threshold: to be exceeded.
 
     Returns:
-        The step, and the head whose weight is greatest then; None if no weight ever does.
+        The step, and all heads whose weight exceeds it then; None if no weight ever does.
     """
     for step, row in zip(steps, weights.tolist(), strict=True):
-        strongest = max(range(len(row)), key=row.__getitem__)
-        if row[strongest] > threshold:
-            return step, strongest
+        heads = [head for head, weight in enumerate(row) if weight > threshold]
+        if heads:
+            return step, heads
     return None

@@ -130,8 +130,8 @@ looks = weights[row].tolist()
 
 st.subheader("One head, enlarged")
 st.caption(
-    "Left the whole head; click a cell, or walk with the arrow keys and press Enter, to choose its row. "
-    "Right the same row as arcs: the thicker, the more weight."
+    "First the whole head: click a cell, or walk with the arrow keys and press Enter, to choose its row. "
+    "Then this row as arcs: the thicker, the more weight."
 )
 picture, reading = st.columns(2)
 with picture:
@@ -204,8 +204,8 @@ output_name = name("head output", t=row)
 
 st.subheader("What the head takes from there: a weighted sum of values")
 st.caption(
-    "Left the values that the open tokens hand over. Right each multiplied with its weight, and below them their sum, "
-    f"{output_name}. All colours mean the same numbers."
+    "First the values that the open tokens hand over. Then each of them multiplied with its weight, and below these their "
+    f"sum, {output_name}. All colours mean the same numbers."
     + (f" The {MOST_PARTS} tokens with the most weight are drawn one by one." if rest else "")
 )
 reach = max(mixture.values[open_places].abs().max().item(), mixture.total.abs().max().item())
@@ -331,11 +331,11 @@ aids.numbers(
 
 st.subheader(f"Grey boxes and red rows: {name('contextual embeddings')} and {name('logits')}")
 st.caption(
-    "Line by line the two pictures belong together: in the one the grey box of a position, after the last block its contextual "
-    "embedding, and on the same line of the other the red row of logits that the output layer makes from it. Frame and name "
-    "say which is which. The colour of a cell is its number: blue below 0, brown above, as the scales say. Behind the arrow "
-    "stands the most likely next token. Choose after which block you look; a click on a position chooses its row "
-    "in everything above."
+    "Each position has a grey box, its contextual embedding after the last block, and a red row, its logits. From the one to "
+    "the other it takes two steps: the box is normalised once more (the final norm), and from that the output layer makes one "
+    "logit per token. The code under the red rows has both steps. The colour of a cell is its number: blue below 0, brown "
+    "above, as the scales say. Behind the arrow stands the most likely next token. Choose after which block you look; a click "
+    "on a position chooses its row in everything above."
 )
 after = [f"after {at} of {n_layers}" for at in range(n_layers + 1)]
 layers = after.index(
@@ -354,8 +354,8 @@ shares = logits.softmax(dim=-1)
 drawn = mixing.greatest(logits, MOST_LOGITS)
 if layers < n_layers:
     st.caption(
-        "⚠ Not what training knows: the output layer learns to read the last block only. What it makes of an earlier one is "
-        "a look inside (a “logit lens”), no prediction of this decoder."
+        "⚠ Not what training knows: final norm and output layer learn to read the last block only. What they make of an "
+        "earlier one is a look inside (a “logit lens”), no prediction of this decoder."
     )
 if len(drawn) < len(texts):
     st.caption(f"Of the {len(texts):,} logits of a position, the {len(drawn)} tokens with the greatest.")
@@ -457,12 +457,14 @@ furniture.differently(
     "c16",
     (
         "The lecture speaks of “the output denoted as h and z” and defines neither. This is our reading: h is the contextual "
-        "embedding of a position, the grey box, and z are the logits that are made from it, the red row."
+        "embedding of a position, the grey box, and z are the logits, the red row: what the output layer makes from h when "
+        "that has been normalised once more."
     )
     if notation.chosen() == "symbols"
     else (
         "The lecture names the output by two letters and defines neither. This is our reading: the one is the contextual "
-        "embedding of a position, the grey box, and the other are the logits that are made from it, the red row."
+        "embedding of a position, the grey box, and the other are the logits, the red row: what the output layer makes from it "
+        "when it has been normalised once more."
     ),
 )
 if causal:
@@ -476,6 +478,11 @@ if causal:
 # ---- how widely a head looks, and at what
 
 st.subheader("How widely does it look, and at what?")
+st.caption(
+    "Entropy measures how widely a row spreads its weights, here in nats: the sum of −weight · ln weight over its open places. "
+    "It is 0 if one place gets everything, and ln n if n places get equally much. Each bar is the entropy of one row; its "
+    "outline is the most that the row could have, if it looked equally at all that is open to it."
+)
 entropies = mixing.entropies(weights).tolist()
 open_counts = (~masked).sum(dim=-1).tolist()
 bars = position_bars(
@@ -505,11 +512,12 @@ aids.numbers(
 said = [attention_words.entropy_sentence(labels[row], entropies[row], choices)]
 if T > 1:
     st.caption(
-        "Mean weight that each token gets from the rows that may look at it; outlined what it would get if they looked equally "
-        "at all that is open to them. The first row is left out: it has no choice. Mind how few rows there are behind the last "
-        "bars: at the last token only its own row may look."
+        "Mean weight that each token gets from the rows that may look at it. The outline is what it would get if they looked "
+        "equally at all that is open to them. The first row is left out: it has no choice. Mind how few rows there are behind "
+        "the last bars: at the last token only its own row may look."
         if causal
-        else "Mean weight that each token gets from all rows; outlined what it would get if they looked equally at all tokens."
+        else "Mean weight that each token gets from all rows. The outline is what it would get if they looked equally at all "
+        "tokens."
     )
     received, even = (
         mixing.received(each, masked_scores).tolist()

@@ -15,6 +15,7 @@ from decoder.figures.changes import change_bars
 from decoder.figures.mask_words import spelled
 from decoder.figures.matrices import head_table, head_thumbnails, masking_matrices, stages_table, token_labels
 from decoder.figures.tables import Table
+from decoder.figures.target_words import counted
 from decoder.inference.generation import encode_prompt
 from decoder.inference.prefixes import Comparison, compare_passes
 from decoder.language import clean
@@ -244,8 +245,12 @@ st.subheader("How one weight comes about")
 if cell:
     numbers = cell_arithmetic(block, head, cell.row, cell.column)
     st.text(f"query {labels[cell.row]}   looks at   key {labels[cell.column]}")
+    widths = f"{model.config.d_model} / {counted(model.config.n_heads, 'head')} = {len(numbers.query)}"
     for title, spell in (
-        ("1. Score: query times key, divided by the root of their width", words.score_arithmetic),
+        (
+            f"1. Score: query times key, divided by the root of the head width, a width of {widths}",
+            words.score_arithmetic,
+        ),
         ("2. Mask", words.mask_arithmetic),
         ("3. Softmax: exponentials, divided by the sum of their row", words.weight_arithmetic),
     ):
@@ -269,7 +274,13 @@ else:
 st.subheader("Four scores of your own")
 st.caption(
     "One row of a sentence of four tokens. Change its scores, choose which row it is, and what is put where a score is closed: "
-    "the softmax is the decoder's own. Until you change one, they are scores of the row that is chosen above."
+    "the softmax is the decoder's own. "
+    + mask_words.own_scores_sentence(
+        row,
+        T,
+        OWN_SCORES,
+        alike=mask[row].nonzero().flatten().tolist() == [*range(min(row, OWN_SCORES - 1) + 1)],
+    )
 )
 real = first_scores(stages.scores[row], OWN_SCORES, FARTHEST_SCORE)
 
@@ -323,7 +334,8 @@ def own_row() -> None:
         )
         fill = st.select_slider(
             "in place of a closed score",
-            (-math.inf, *FINITE_CHOICES),
+            (*FINITE_CHOICES, -math.inf),
+            value=-math.inf,
             format_func=words.number,
             key="own mask value",
             persist_state="session",
@@ -347,7 +359,7 @@ st.caption(
     f"The scores of layer {layer}, head {head}, {'with the causal mask in the layers below, ' if layer else ''}masked in five "
     "ways, in this head alone. All but the first are mistakes that are easily made, and easily overlooked."
 )
-way: Way = st.segmented_control(
+way: Way = st.pills(  # on a phone they stand in several lines
     "How closed cells are kept out",
     get_args(Way),
     default="finite number",

@@ -10,6 +10,7 @@ from torch import equal
 
 from decoder import next_token_loss
 from decoder.figures.symbols import Term
+from decoder.figures.target_words import counted
 from decoder.figures.words import number
 from decoder.model.decoder import Trace
 from decoder.model.mixing import Mixture
@@ -29,16 +30,23 @@ def called(term: Term, words: str) -> str:
 def what_shape(trace: Trace) -> Question:
     """C16: which shape has h?"""
     T, width = trace.contextual_embeddings.shape[1:]
-    right, of_logits = f"{T} × {width}", f"{T} × {trace.logits.shape[2]:,}"
-    subject = "have the contextual embeddings" if notation.chosen() == "names" else "has h"
+    vocab_size = trace.logits.shape[2]
+    right, of_logits = f"{T} × {width}", f"{T} × {vocab_size:,}"
+    names = notation.chosen() == "names"
     return Question(
-        f"T = {T}, d = {width} and V = {trace.logits.shape[2]:,}: which shape {subject}, rows × columns?",
+        f"{counted(T, 'position')}, a width of {width} and {vocab_size:,} tokens in the vocabulary: which shape have the "
+        "contextual embeddings, rows × columns?"
+        if names
+        else f"T = {T}, d = {width} and V = {vocab_size:,}: which shape has h, rows × columns?",
         right,
-        f"One row per position, with d numbers: T × d = {right}. The logits are T × V = {of_logits}.",
+        f"One row per position, as wide as the decoder: {right}. The logits have one number per token of the vocabulary: "
+        f"{of_logits}."
+        if names
+        else f"One row per position, with d numbers: T × d = {right}. The logits are T × V = {of_logits}.",
         lambda given: (
             "That is the shape of the logits: one number per token of the vocabulary."
             if given == of_logits
-            else "The rows are the positions, each with a vector of d numbers."
+            else f"The rows are the positions, each with a vector of {width} numbers."
         ),
         options=list(dict.fromkeys([f"{T} × {T}", of_logits, f"{width} × {T}", right])),
     )
@@ -50,15 +58,26 @@ def how_many_numbers(trace: Trace) -> Question:
     vocab_size = trace.logits.shape[2]
     T += 1
     h, z = T * width, T * vocab_size
+    names = notation.chosen() == "names"
+    sizes, product, vocabulary = (
+        (
+            f"{T} tokens, with a width of {width} and {vocab_size:,} tokens in the vocabulary",
+            "positions times width",
+            f"{vocab_size:,}",
+        )
+        if names
+        else (f"T = {T}, with d = {width} and V = {vocab_size:,}", "T × d", f"V = {vocab_size:,}")
+    )
+    table = f"a table with a row per position and one number per token of the vocabulary, {vocabulary}"
     return Question(
-        f"A sentence has one token more: T = {T}, with d = {width} and V = {vocab_size:,}. How many logits are there?",
+        f"A sentence has one token more: {sizes}. How many logits are there?",
         z,
         f"One per position and token of the vocabulary: {T} · {vocab_size:,} = {z:,}. The contextual embeddings have "
         f"{T} · {width} = {h:,} numbers.",
         lambda given: (
-            f"{given:,} is what the contextual embeddings have, T × d. There is a logit for every token of the vocabulary."
+            f"{given:,} is what the contextual embeddings have, {product}. There is a logit for every token of the vocabulary."
             if given == h
-            else f"The logits are a table of T rows with one number per token of the vocabulary, V = {vocab_size:,}."
+            else f"The logits are {table}."
         ),
         kind="number",
     )

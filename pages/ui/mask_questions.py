@@ -221,10 +221,15 @@ def which_move(
     before = f"{_exactly(max(changes[:position]))} before it, " if position else ""
     case = "With the mask" if masked else "Without the mask"
     where = f"In “{' '.join(tokens)}”, {case.lower()}" if imagined else case
+    why = (
+        f"Column {position} of the mask is open for {right}."
+        if masked
+        else "Without a mask every position looks at all tokens, and so at this one."
+    )
     return Question(
         f"{where}: the token at input position {position} is replaced. Which outputs may change?",
         right,
-        f"Column {position} of the mask is open for {right}. Tried just now with {quoted(new)} in the place of "
+        f"{why} Tried just now with {quoted(new)} in the place of "
         f"{quoted(tokens[position])}: greatest change {before}{_exactly(max(changes[position:]))} from there on.",
         lambda given: (
             "Without the mask every position looks at all others."
@@ -269,8 +274,9 @@ def how_many_passes(T: int = ASKED_LENGTH) -> Question:
         return f"{separate} against {together}"
 
     right = named(one_by_one, 1)
+    predictions = f"{T} predictions" if notation.chosen() == "names" else f"T = {T} predictions"
     return Question(
-        f"T = {T} predictions: how many passes if every prefix is read by itself, against how many with the mask?",
+        f"{predictions}: how many passes if every prefix is read by itself, against how many with the mask?",
         right,
         f"One pass for each of the prefixes of {', '.join(map(str, lengths[:-1]))} and {T} tokens, against a single pass over "
         f"all {T}: its row i is the prediction after i + 1 tokens.",

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from decoder import load_corpus
 from decoder.figures.arcs import MASKED
+from decoder.figures.words import listed
 from decoder.training.presets import preset
 
 CONFIG = preset("ibm")
@@ -41,12 +42,13 @@ def is_shown(page, model, layer, head, row):
     numbers = [text for text in texts if re.fullmatch(r"< 0\.001|> 0\.999|[01]\.\d{3}", text)]
     most = max(range(row + 1), key=weights.__getitem__)
     spread = math.exp(-math.fsum(weight * math.log(weight) for weight in weights[: row + 1] if weight))
+    spread = "Hardly anything is left" if spread < 1.05 else f"as over {spread:.1f} equally strong"
     said = " ".join(page.sentences())
     return (
         numbers == [written(weight, row + 1) for weight in weights[: row + 1]]
         and texts.count(MASKED) == len(SENTENCE) - 1 - row
         and any("▸" in text and LABELS[row] in text for text in texts)
-        and all(words in said for words in (f"layer {layer}, head {head}", LABELS[most], f"{spread:.1f}"))
+        and all(words in said for words in (f"layer {layer}, head {head}", LABELS[most], spread))
         and page.key("parts").locator(".row .name bdi").all_inner_texts()[-1] == f"= o{'₀₁₂₃₄'[row]}"
     )
 
@@ -90,7 +92,10 @@ def test_the_step_at_which_a_head_appeared_is_that_of_the_kept_decoders(visit, t
     first = next((step for step in steps if above[step]), None)
     page = visit("attention", width=390, height=844).trained()
     said = page.key("what_history")
-    expect(said).to_contain_text(f"after {first} updates" if first is not None else "not yet")
+    heads = above.get(first, [])
+    named = listed([str(head) for head in heads]) if heads else ""
+    heads_named = f"{'heads' if len(heads) > 1 else 'head'} {named}."
+    expect(said).to_contain_text(f"after {first} updates: {heads_named}" if heads else "not yet")
     texts = page.key("head_history").locator("svg text")
     expect(texts.filter(has_text="head 3")).to_have_count(1)
     last = [weights_of(kept[steps[-1]], 0, head)[3][1] for head in range(4)]

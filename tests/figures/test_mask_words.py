@@ -16,7 +16,11 @@ def mask_sentence(T=5, open_future=0, closed_past=0, *, trained_masked=True):
 
 
 def test_cells_of_the_mask_are_counted():
-    assert "5 tokens make 25 pairs. 10 of them" in mask_sentence()
+    assert "5 tokens make 25 pairs. 10 of them, those above the diagonal, would let" in mask_sentence()
+    assert "2 tokens make 4 pairs. 1 of them, the one above the diagonal, would let a token look ahead; " in (
+        mask_sentence(T=2)
+    )
+    assert "the mask sets its score to −∞, and e^−∞ is exactly 0. The other 3 are open." in mask_sentence(T=2)
     assert "The other 15 are open" in mask_sentence()
     assert "1 token makes 1 pair. The token looks at itself" in mask_sentence(T=1)
     assert "all of them are open" in mask_sentence(open_future=10)
@@ -52,7 +56,7 @@ def test_a_leak_is_told_with_its_numbers(way):
     said = words.leak_sentence(way, leak, -10, ("GPT", "chess", "melody"), "GPT", above=False)
     assert "25 %" in said
     assert "The last token “GPT” was replaced by each of the 2 other tokens: results" in said
-    assert said.endswith("moved by up to 0.0625, with “chess” in its place.")
+    assert said.endswith("moved by up to 0.0625, most with “chess” in its place.")
     assert ("0.500 … 1.000 instead of 1" in said) == (way == "zero after")
 
 
@@ -88,6 +92,22 @@ def test_a_row_of_scores_is_told_with_its_weights_and_its_leak():
     )
     almost = words.row_sentence([1e9, 1], [1 - 1e-9, 1e-9], 1, -1)
     assert "a weight: more than 0.9999 and 1.00·10⁻⁹" in almost, "what is not exactly 1 is not written so"
+
+
+def test_it_is_said_which_columns_the_four_scores_are_from():
+    digits = ": the fields show three decimals, the weights are computed with all digits."
+    assert words.own_scores_sentence(2, 5, 4, alike=True) == (
+        f"Until you change one, they are the scores of row 2 above in columns 0 to 3{digits} Its column 4 is left out here."
+    )
+    said = words.own_scores_sentence(4, 6, 4, alike=False)
+    assert said.endswith(
+        "Its columns 4 to 5 are left out here. "
+        "Other cells are open above, so the sums and the weights differ from those there."
+    )
+    assert f"of row 0 above in column 0, and 0 where it has no more{digits}" in (
+        words.own_scores_sentence(0, 1, 4, alike=True)
+    )
+    assert words.own_scores_sentence(3, 4, 4, alike=True).endswith(f"in columns 0 to 3{digits}")
 
 
 def test_the_table_of_a_row_has_the_sums_that_are_divided_by():

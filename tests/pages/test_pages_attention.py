@@ -1,5 +1,6 @@
 """The page of attention without a browser: its pictures, sentences and checks are recomputed from the decoder here."""
 
+import inspect
 import itertools
 import json
 import math
@@ -27,6 +28,7 @@ T = len(SENTENCE)
 KEPT = (0, 20, 40)
 # One of the lecture's letters, with an index or alone as a word.
 SYMBOL = re.compile("(?<!\\w)[xhzωvqkop]\u0302?[₀-₉ₜᵢⱼ]*(?!\\w)")
+SIZE = re.compile(r"\b[TdV]\b")  # as in "T = 5, d = 64 and V = 35"
 
 
 class KeptDecoders:
@@ -260,7 +262,7 @@ def test_plain_names_take_the_place_of_symbols(visit, causal):
         for table, _ in at.offered.values()
         for text in (table.title, *table.columns, *(row[0] for row in table.rows))
     ]
-    assert [text for text in page if SYMBOL.search(text)] == []
+    assert [text for text in page if SYMBOL.search(text) or SIZE.search(text)] == []
     assert list(strips(at, "The vectors of all positions")) == LABELS, "called as everywhere on the page"
     assert list(strips(at, "The logits of all positions")) == LABELS
     assert "The answer: exactly the first value, value 0." in said(at) or not causal
@@ -391,7 +393,13 @@ def test_grey_boxes_and_red_rows_are_h_and_z(visit):
     np.testing.assert_allclose(list(grey.values()), trace.contextual_embeddings[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(list(red.values()), trace.logits[0], rtol=1e-5, atol=1e-6)
     assert "5 × 64" not in said(at), "this is asked below"
-    assert "Each of the 5 positions has one grey box and one red row" in said(at)
+    assert (
+        "Each of the 5 positions has one grey box and one red row: the box is normalised once more"
+        in said(at)
+    )
+    assert any("the box is normalised once more (the final norm)" in caption.value for caption in at.caption)
+    (lens,) = at.offered["red_rows"][1]
+    assert "model.final_norm(block_input(trace, layers))" in inspect.getsource(inspect.unwrap(lens))
     shares = trace.logits[0].double().softmax(dim=-1)
     rows = table(at, "how far each block moves")
     for t, row in enumerate(rows):
@@ -430,6 +438,8 @@ def test_entropies_and_received_weights_are_those_of_the_head(visit):
     even = [np.mean([1 / (row + 1) for row in range(max(key, 1), T)]) for key in range(T)]
     np.testing.assert_allclose([row["loss"] for row in got["bars"]], received, rtol=1e-4)
     np.testing.assert_allclose([row["loss"] for row in got["ghosts"]], even, rtol=1e-6)
+    (caption,) = [caption.value for caption in at.caption if caption.value.startswith("Entropy measures")]
+    assert "here in nats" in caption
     most = int(np.argmax(np.subtract(received, even)))
     assert f"most at {LABELS[most]}" in said(at)
     assert "ln 4 = 1.386" in said(at)

@@ -1,5 +1,7 @@
 """Questions about attention: right is what was computed, and wrong answers get the reason that fits them."""
 
+import re
+
 import pytest
 import torch
 
@@ -29,6 +31,22 @@ def test_z_has_a_number_per_position_and_token():
     assert question.is_right(5 * 13), "of a sentence with one token more than the page shows"
     assert "120 is what the contextual embeddings have" in question.wrong(5 * 24)
     assert "V = 13" in question.wrong(7)
+
+
+def test_in_plain_names_sizes_are_words(monkeypatch):
+    monkeypatch.setattr(questions.notation, "chosen", lambda: "names")
+    for question, given in (
+        (questions.what_shape(traced()), "24 × 4"),
+        (questions.how_many_numbers(traced()), 5 * 24),
+        (questions.how_many_numbers(traced()), 7),
+    ):
+        said = " ".join([question.text, question.reason, question.wrong(given)])
+        assert not re.search(r"\b[TdV]\b", said), said
+    assert questions.what_shape(traced()).text.startswith(
+        "4 positions, a width of 24 and 13 tokens in the vocabulary: which shape have the contextual embeddings, "
+    )
+    assert "5 tokens, with a width of 24 and 13" in question.text
+    assert "number per token of the vocabulary, 13." in question.wrong(7)
 
 
 def test_the_loss_reads_what_its_function_is_given():

@@ -228,7 +228,7 @@ def test_the_leak_of_every_way_is_the_greatest_of_all_replacements(visit):
     assert sheet(at, "ways")[1][0] == "a finite number, −1"
     (sentence,) = [text for text in said(at) if "was replaced by each of the 34 other tokens" in text]
     change, token = moved["finite number"]
-    assert sentence.endswith(f"moved by up to {change:.4g}, with “{TOKENS[token]}” in its place.")
+    assert sentence.endswith(f"moved by up to {change:.4g}, most with “{TOKENS[token]}” in its place.")
 
 
 def test_of_a_large_vocabulary_it_is_said_how_many_tokens_were_tried(visit, monkeypatch):
@@ -248,12 +248,17 @@ def test_four_scores_begin_as_those_of_the_chosen_row_and_follow_it_until_they_a
     scores = head_scores(at.model, lower())
 
     def is_row(row):
-        first = scores[row, :4].round(3)
+        first = scores[row, :4]
         expected = softmax(np.where(np.arange(4) <= row, first, -np.inf)[None])[0]
         shown = own(at)
-        np.testing.assert_allclose(shown[0][:4], first, rtol=1e-3, atol=6e-4)
-        np.testing.assert_allclose(shown[3][:4], expected, rtol=1e-3)
+        np.testing.assert_allclose(shown[0][:4], first, rtol=6e-4)
+        np.testing.assert_allclose(shown[3][:4], expected, rtol=6e-4)
         assert shown[3][4] == 1
+        assert f"{shown[2][4]:.4g}" == f"{sent(at)['panels'][2]['row_sums'][row]:.4g}", "as above"
+        assert any(
+            f"they are the scores of row {row} above in columns 0 to 3" in caption.value
+            for caption in at.caption
+        )
 
     is_row(1)
     at.slider(key="row").set_value(2).run()
@@ -458,6 +463,36 @@ def test_a_wrong_answer_is_told_why(visit):
         assert any(hint in verdict for verdict in verdicts), (name, answer)
 
 
+def test_the_reason_names_a_column_of_the_mask_only_where_there_is_one():
+    reasons = [
+        mask_questions.which_move(SENTENCE, [0, 0, 0, 1, 1], 3, "you", masked=masked).reason
+        for masked in (True, False)
+    ]
+    assert reasons[0].startswith("Column 3 of the mask is open for those at 3 and 4.")
+    assert reasons[1].startswith("Without a mask every position looks at all tokens, and so at this one.")
+
+
+def test_the_head_width_is_spelled_out_and_not_called_the_width(visit):
+    at = visit(size="standard")
+    assert any(
+        "the root of the head width, a width of 64 / 4 heads = 16" in text.value for text in at.caption
+    )
+    assert sent(at)["panels"][0]["note"] == "query · key / √(head width)"
+
+
+def test_on_the_way_to_minus_infinity_the_leak_shrinks(visit):
+    at = visit()
+    at.button(key="equal_scores").click().run()
+    slider, leaks = at.select_slider(key="own mask value"), []
+    assert slider.options[-1] == "−∞"
+    assert slider.value == -math.inf
+    for option in slider.options:
+        at.select_slider(key="own mask value").set_value(-math.inf if option == "−∞" else read(option)).run()
+        leaks.append(sum(own(at)[3][2:4]))
+    assert leaks == sorted(leaks, reverse=True)
+    assert leaks[-1] == 0
+
+
 def trained(loss, share):
     return Trained(loss, EvaluationRow(200, 1.5 * loss, 1.0, (loss,), share, None))
 
@@ -620,7 +655,7 @@ def test_plain_names_take_the_place_of_symbols(visit):
         for table, _ in at.offered.values()
         for text in (table.title, *table.columns, *(row[0] for row in table.rows))
     ]
-    assert [text for text in page if SYMBOL.search(text)] == []
+    assert [text for text in page if SYMBOL.search(text) or re.search(r"\bT\b", text)] == []
     assert sent(at)["walk"][0].startswith("embedding 0 alone predicts token 1")
 
 
