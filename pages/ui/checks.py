@@ -28,6 +28,7 @@ class Question:
         kind: "choice", "number", "words" (compared word by word), or "here": no field, `chosen` is the answer.
         options: of a choice.
         digits: decimals of a number to which an answer must be right; 0 for whole numbers.
+        unit: of a number, where it has one: "nats".
         chosen: of "here", what the visitor has chosen in the page's picture.
     """
 
@@ -39,6 +40,7 @@ class Question:
     options: Sequence[str] = ()
     digits: int = 0
     chosen: Any = None
+    unit: str = ""
 
     def is_right(self, answer: Any) -> bool:
         """Compare an answer with the right one: numbers to the digits asked for, words whatever their spacing."""
@@ -49,9 +51,10 @@ class Question:
         return bool(answer == self.right)
 
     def answer(self) -> str:
-        """Return the right answer as it may be typed or chosen; nothing where it is a place in a picture."""
+        """Return the right answer as a sentence says it; nothing where it is a place in a picture."""
         if self.kind == "number":
-            return f"{self.right:.{self.digits}f}".replace("-", "−")
+            shown = "0" if self.right == 0 else f"{self.right:,.{self.digits}f}".replace("-", "−")
+            return f"{shown} {self.unit}".rstrip()
         return "" if self.kind == "here" else str(self.right)
 
 
@@ -136,7 +139,7 @@ def _judge(question: Question, answer: Any, name: str, *, revealed: bool) -> str
         kind, sign, words = "open", "", question.reason
     elif revealed:
         told = question.answer()
-        kind, sign, words = "shown", f"The answer: {told}. " if told else "The answer: ", question.reason
+        kind, sign, words = "shown", f"The answer: {told}.\n" if told else "The answer: ", question.reason
     elif answer is None or answer == "":
         kind, sign, words = "open", "", NO_ANSWER
     elif question.is_right(answer):

@@ -193,6 +193,7 @@ def what_mean(reading: Reading) -> Question:
         ),
         kind="number",
         digits=2,
+        unit="nats",
     )
 
 

@@ -35,6 +35,7 @@ def what_even_guess(vocab_size: int, measured: float) -> Question:
         ),
         kind="number",
         digits=2,
+        unit="nats",
     )
 
 
@@ -58,6 +59,7 @@ def what_target_costs(reading: Reading, row: Batch, texts: Sequence[str]) -> Que
         ),
         kind="number",
         digits=2,
+        unit="nats",
     )
 
 

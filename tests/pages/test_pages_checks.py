@@ -59,9 +59,9 @@ def test_a_wrong_answer_gets_its_reason_and_may_be_mended():
 
 
 def test_an_answer_can_be_revealed():
-    assert press(page(), 0, "reveal") == ["The answer: 4. It is 4."]
-    assert press(page(), 1, "reveal") == ["The answer: b. It is b."]
-    assert press(page(), 2, "reveal") == ["The answer: IBM taught. As it says."]
+    assert press(page(), 0, "reveal") == ["The answer: 4.\nIt is 4."]
+    assert press(page(), 1, "reveal") == ["The answer: b.\nIt is b."]
+    assert press(page(), 2, "reveal") == ["The answer: IBM taught.\nAs it says."]
     assert press(page(), 3, "reveal") == ["The answer: There."]
 
 
@@ -110,6 +110,21 @@ def test_a_number_is_right_to_the_digits_that_were_asked_for(digits, answer, rig
 def test_what_is_revealed_is_judged_right(digits):
     question = Question("?", 26.894142 if digits else 27, "", str, kind="number", digits=digits)
     assert question.is_right(float(question.answer()))
+
+
+@pytest.mark.parametrize(
+    ("right", "digits", "unit", "shown"),
+    [
+        (9216, 0, "", "9,216"),
+        (0.0, 3, "", "0"),
+        (-0.0, 1, "", "0"),
+        (0.0004, 3, "", "0.000"),
+        (26.894142, 1, "%", "26.9 %"),
+        (-1234.5, 2, "nats", "−1,234.50 nats"),
+    ],
+)
+def test_a_number_is_revealed_as_the_pages_write_it(right, digits, unit, shown):
+    assert Question("?", right, "", str, kind="number", digits=digits, unit=unit).answer() == shown
 
 
 def announced(at):
