@@ -78,6 +78,34 @@ def vector_sentence(
     )
 
 
+def padded_sentence(row: int, tokens: int, last: str) -> str:
+    """Say that the last token of a row that is filled up is read too, though nothing is asked after it.
+
+    Args:
+        row: its number, from 1.
+        tokens: how many it has without padding.
+        last: the last of them.
+    """
+    return (
+        f"Row {row} has {counted(tokens, 'token')} and is filled up with <pad>. So its last one, {quoted(last)}, is an input "
+        f"here too, but its target is a pad and does not count: by itself the row has only its first "
+        f"{counted(tokens - 1, 'token')} as {'input' if tokens == 2 else 'inputs'}."
+    )
+
+
+def layers_sentence(*, causal: bool) -> str:
+    """Say what has to be known of a layer before one can tell what it makes of an order."""
+    return (
+        "A question about layers looks ahead: in a layer each token adds to its own vector a sum over the tokens that it "
+        "may read, in which their order does not count (page Attention). "
+        + (
+            "These are the token itself and those before it (page Causal mask)."
+            if causal
+            else "In this decoder, which has no causal mask, these are all tokens (page Causal mask)."
+        )
+    )
+
+
 def exactly(value: float) -> str:
     """A difference in words: 0 only if it is 0 in every bit."""
     return "exactly 0" if value == 0 else number(value)

@@ -55,7 +55,7 @@ def shift_sentence(tokens: Sequence[str], mean_loss: float, *, causal: bool = Tr
     """Say how many targets a sequence has, which of its tokens stands on one side only, and what the loss is worth."""
     said = (
         f"{counted(len(tokens), 'token')} make {counted(len(tokens) - 1, 'target')}: every token but the first. "
-        f"{quoted(tokens[0])} is only an input, {quoted(tokens[-1])} is only a target. "
+        f"The first one, {quoted(tokens[0])}, is only an input here; the last one, {quoted(tokens[-1])}, is only a target. "
         f"The mean loss of the row is {number(mean_loss)} nats per target."
     )
     return said if causal or len(tokens) == 2 else f"{said} {_OPEN}"

@@ -83,8 +83,11 @@ st.caption(
 )
 drawn = neighbours(corpus, typed_words, count - 1, seed=int(draw))
 rows = [own, *(with_edges(tokenizer, row, start=True, end=True) for row in drawn)]
-ids = as_batch(rows, tokenizer, shape.context_length).inputs.tolist()  # (B, T)
+batch = as_batch(rows, tokenizer, shape.context_length)
+ids = batch.inputs.tolist()  # (B, T)
 length = len(ids[0])
+# The inputs whose targets count: of a row that is filled up, all but the last token.
+counting = ids if tokenizer.pad is None else batch.inputs.where(batch.keep, tokenizer.pad).tolist()
 inputs = embeddings.decoder_inputs(model, ids)
 
 
@@ -98,7 +101,7 @@ def grid_cell(row: int, time: int) -> GridCell:
 place = batch_grid(
     [(name("row", n=row + 1), [grid_cell(row, time) for time in range(length)]) for row in range(len(ids))],
     key="ids",
-    selected=embeddings.first_with_twin(ids, tokenizer.pad),
+    selected=embeddings.first_with_twin(counting, tokenizer.pad),
     title="The inputs of a batch: a row per sample, a column per time",
 ) or Place(0, 0)
 aids.numbers(
@@ -114,6 +117,10 @@ aids.numbers(
     key="ids",
     code=(as_batch, Batch.from_sequences),
 )
+filled = next((row for row, kept in enumerate(batch.keep.tolist()) if not all(kept)), None)
+if filled is not None:
+    with st.container(key="what_padding"):
+        st.text(words.padded_sentence(filled + 1, len(rows[filled]), texts[rows[filled][-1]]))
 grid_shape, block_shape = ("B × T", "B × T × d") if in_symbols else ("rows × tokens", "rows × tokens × width")
 ids_box, numbers_box = st.columns(2)
 ids_box.metric(f"{grid_shape} = {len(ids)} × {length}: ids", f"{len(ids) * length:,}", border=True)
@@ -409,6 +416,8 @@ else:
         blind = order.untrained(shape, n_layers, "none", exploration.config.seed)
         change = order.probe_order(blind, seen, shuffled).change
         asked.append(questions.does_order_matter(n_layers, change, order.ROUNDING))
+    with st.container(key="what_layers"):
+        st.text(words.layers_sentence(causal=shape.causal))
 check("c8", *asked)
 
 st.markdown("**Can a decoder without positions tell two orders apart?**")

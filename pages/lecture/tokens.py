@@ -94,6 +94,11 @@ if has_edges:
     with st.container(horizontal=True):
         start = st.toggle("start token `<s>`", value=True, key="with_start", **IN_ADDRESS)
         end = st.toggle("end token `</s>`", value=True, key="with_end", **IN_ADDRESS)
+    if not (start and end):
+        st.caption(
+            "The switches are for this page only: on the next ones the sentence always begins with `<s>`, and `</s>` follows "
+            "it wherever its targets are shown."
+        )
     if has_prompt:
         st.caption(
             f"In training the first {corpus.prompt_length} tokens of this corpus are a given prompt, and not scored. On this "
@@ -149,6 +154,8 @@ chosen = token_strips(
     on_choose=choose_token,
 )
 at = state["token at"] = at if chosen is None else chosen
+if told := notation.how_to_read(min(token_questions.ASKED_TIME, last)):
+    st.caption(told)
 with st.container(key="what_token"):
     st.text(words.token_sentence(tokens, own, at, len(texts)))
 aids.numbers(
@@ -337,6 +344,7 @@ def grid_cell(row: int, time: int) -> GridCell:
 
 
 asked_time = min(3, len(samples[0]) - 1)
+counted_in = False  # where there is no padding
 grid_box, padding_box = st.container(), st.container()
 
 with padding_box:
@@ -357,14 +365,14 @@ with padding_box:
             ),
             token_questions.what_mean(reading),
         )
-    counted_in = st.toggle("count the padding", key="count_pads", **IN_ADDRESS)
-    honest, counted = st.columns(2)
-    honest.metric(f"pads left out: sum / {reading.real}", number(reading.loss), border=True)
-    counted.metric(
-        f"pads counted: sum / {reading.cells}",
-        number(reading.padded_loss) if counted_in else "…",
-        border=True,
-    )
+        counted_in = st.toggle("count the padding", key="count_pads", **IN_ADDRESS)
+        honest, counted = st.columns(2)
+        honest.metric(f"pads left out: sum / {reading.real}", number(reading.loss), border=True)
+        counted.metric(
+            f"pads counted: sum / {reading.cells}",
+            number(reading.padded_loss) if counted_in else "…",
+            border=True,
+        )
     furniture.say(
         words.padding_sentence(
             reading, counted_in=counted_in, pads_exist=tokenizer.pad is not None, causal=causal
@@ -390,7 +398,10 @@ with grid_box:
         key="batch_grid",
         selected=(row_at, min(time_at, len(samples[0]) - 1)),
         title="The batch: a row per sample, a column per time",
-        legend=["Under each token its loss as a target, in nats. Patterned: padding."],
+        legend=[
+            "Under each token its loss as a target, in nats."
+            + ("" if tokenizer.pad is None else " Patterned: padding.")
+        ],
         on_choose=choose_cell,
     ) or Place(0, 1)
     n, t = place

@@ -30,9 +30,15 @@ def chosen() -> Notation:
 
 
 def with_word(term: Term, *, t: int) -> str:
-    """Name a term with its word in any case: "prediction 3" or "the prediction ω̂₃"."""
-    called = name(term, t=t)
-    return called if chosen() == "names" else f"the {term} {called}"
+    """Name a term with its word in any case: "the prediction for t = 3" or "the prediction ω̂₃"."""
+    return f"the {term} for t = {t}" if chosen() == "names" else f"the {term} {name(term, t=t)}"
+
+
+def how_to_read(t: int) -> str:
+    """Say what the symbol of a token means, by the one at time t; nothing in plain names."""
+    if chosen() == "names":
+        return ""
+    return f"{name('token', t=t)} means the token at t = {t}: the index is its time t, which counts from 0."
 
 
 def name(term: Term, *, t: int | None = None, n: int | None = None, last: int | None = None) -> str:

@@ -25,6 +25,21 @@ def test_a_vector_is_compared_with_that_of_another_cell_if_there_is_one():
     assert "No other cell" in words.vector_sentence("me", 11, "x", None, None, 0)
 
 
+def test_the_last_token_of_a_padded_row_is_said_to_be_read_and_not_to_count():
+    said = words.padded_sentence(1, 6, "</s>")
+    assert said.startswith("Row 1 has 6 tokens and is filled up with <pad>.")
+    assert "“</s>”, is an input here too, but its target is a pad and does not count" in said
+    assert said.endswith("its first 5 tokens as inputs.")
+    assert words.padded_sentence(3, 2, "b").endswith("its first 1 token as input.")
+
+
+def test_what_a_token_may_read_is_said_with_and_without_a_mask():
+    assert "itself and those before it" in words.layers_sentence(causal=True)
+    unmasked = words.layers_sentence(causal=False)
+    assert "has no causal mask, these are all tokens" in unmasked
+    assert "before it" not in unmasked
+
+
 def test_a_difference_is_called_exactly_zero_only_if_it_is():
     assert [words.exactly(value) for value in (0.0, 1e-9, 0.25)] == ["exactly 0", "1.00·10⁻⁹", "0.25"]
 

@@ -46,8 +46,13 @@ def test_a_token_is_named_with_place_and_id():
 def test_the_shift_counts_targets_and_names_both_ends():
     said = words.shift_sentence(TOKENS, 1.25)
     assert "6 tokens make 5 targets" in said
-    assert "“<s>” is only an input, “</s>” is only a target" in said
+    assert "The first one, “<s>”, is only an input here; the last one, “</s>”, is only a target." in said
     assert "1.25 nats" in said
+
+
+def test_equal_tokens_at_both_ends_are_told_apart_by_their_places():
+    said = words.shift_sentence(["IBM", "taught", "IBM"], 1.25)
+    assert "The first one, “IBM”, is only an input here; the last one, “IBM”, is only a target." in said
 
 
 def test_a_low_loss_without_a_mask_is_no_merit():

@@ -121,6 +121,33 @@ def test_the_shape_is_counted(visit):
     assert f"3 rows of {length} tokens are {3 * length} ids" in told(at, "3 rows")
 
 
+def test_the_last_token_of_a_row_that_is_filled_up_is_said_not_to_count(visit):
+    at = visit(rows="3", shuffle="0")
+    rows = [["<s>", *row.split(), "</s>"] for row in ("IBM taught me GPT", *IBM.examples(48, seed=0)[:2])]
+    longest = max(map(len, rows))
+    filled = next(n for n, row in enumerate(rows, 1) if len(row) < longest)
+    sentence = told(at, f"Row {filled} has {len(rows[filled - 1])} tokens and is filled up with <pad>.")
+    assert "“</s>”, is an input here too, but its target is a pad" in sentence
+    assert not [text for text in said(visit("alphabet")) if "filled up" in text]  # all rows are equally long
+    assert not [text for text in said(visit(text=TEXT)) if "filled up" in text]
+
+
+@pytest.mark.parametrize("sentence", ["IBM", "IBM taught me GPT", "me"])
+def test_the_cell_that_is_chosen_at_first_is_an_input_whose_target_counts(visit, sentence):
+    chosen = sent(visit(sentence=sentence), "ids")["selected"]
+    rows = [["<s>", *row.split(), "</s>"] for row in (sentence, *IBM.examples(48, seed=0)[:3])]
+    assert chosen[1] < len(rows[chosen[0]]) - 1
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_what_a_question_about_layers_takes_for_granted_is_said_where_it_is_asked(visit, causal):
+    sentence = told(visit(causal=causal), "A question about layers looks ahead")
+    assert ("itself and those before it (page Causal mask)" in sentence) == causal
+    assert ("all tokens (page Causal mask)" in sentence) != causal
+    alone = visit(sentence="IBM")  # no other order, no such question
+    assert not [text for text in said(alone) if "about layers" in text or "One layer" in text]
+
+
 def test_a_token_that_the_visitor_picks_is_fed_back_instead(visit):
     at = visit(state={"table": {"chosen": {"place": ids("chess"), "turn": 1}}})
     looked_up = pictures(at)[1]
@@ -228,6 +255,8 @@ def test_plain_names_take_the_place_of_symbols(visit):
     assert any(
         "Which of its embedding, its position vector and their sum differ" in text for text in said(names)
     )
+    assert "so the prediction for t = 3 is the id" in told(names, "After “<s> IBM taught”")
+    assert "it becomes the predicted embedding for t = 3, and" in told(names, "After “<s> IBM taught”")
     names.selectbox(key="answer-c8-0").set_value("position vector and sum")
     names.button(key="submit-c8-0").click().run()
     assert told(names, "✓ Right")

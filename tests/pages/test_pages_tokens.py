@@ -94,6 +94,19 @@ def test_the_switches_take_targets_away(visit, start, end, tokens, targets):
     assert any(text.startswith(f"{tokens} tokens make {targets} targets") for text in said(at))
     assert any("never predicted" in text for text in said(at)) == (start == "false")
     assert any("no reason ever to stop" in text for text in said(at)) == (end == "false")
+    assert any("for this page only" in caption.value for caption in at.caption)
+
+
+def test_the_switches_are_not_spoken_of_while_they_are_on(visit):
+    assert not any("for this page only" in caption.value for caption in visit().caption)
+
+
+def test_equal_words_at_both_ends_are_told_apart_by_their_places(visit):
+    at = visit(sentence="IBM taught IBM", with_start="false", with_end="false")
+    assert any(
+        "The first one, “IBM”, is only an input here; the last one, “IBM”, is only a target." in text
+        for text in said(at)
+    )
 
 
 def test_counting_the_padding_divides_the_same_sum_by_more_cells(visit):
@@ -114,6 +127,9 @@ def test_a_text_without_special_tokens_has_its_page_too(visit, level):
     at = visit(level=level)
     assert not [toggle for toggle in at.toggle if toggle.key in {"with_start", "with_end"}]
     assert any("no padding token" in text for text in said(at))
+    assert not [toggle for toggle in at.toggle if toggle.key == "count_pads"]
+    assert not at.metric
+    assert sent(at, "batch_grid")["legend"] == ["Under each token its loss as a target, in nats."]
     assert not [text for text in said(at) if text.startswith("⚠")]
     page = [text for text in said(at) if text not in glossary.TERMS.values()]
     assert not any("padding?" in text or "a pad costs" in text or "<s>" in text for text in page)
@@ -208,6 +224,8 @@ def test_a_wrong_answer_is_told_why(visit, name, answer, hint):
 def test_plain_names_take_the_place_of_symbols(visit):
     symbols, names = visit(), visit(notation="plain names")
     assert any("Which token is ω₃?" in text for text in said(symbols))
+    assert any("ω₃ means the token at t = 3" in caption.value for caption in symbols.caption)
+    assert any("ω₁ means" in caption.value for caption in visit(sentence="IBM", with_end="false").caption)
     assert any("Which token stands at t = 3?" in text for text in said(names))
     assert any("−ln probability(IBM) = ln Σ e^logit − logit[IBM]" in code.value for code in names.code)
     assert [text for text in words_of(names) if SYMBOL.search(text)] == []
