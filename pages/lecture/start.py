@@ -19,7 +19,16 @@ exploration = session.explore()
 snapshot = strip.show(exploration)
 
 glossary.explain(
-    "token", "vocabulary", "update", "parameters", "seed", "loss", "true history", "floor", "valid sentence"
+    "token",
+    "vocabulary",
+    "loss",
+    "nats",
+    "true history",
+    "floor",
+    "valid sentence",
+    "batch",
+    "mask",
+    *glossary.OF_THE_STRIP,
 )
 lanes.live_curves([exploration], key="start")
 now = strip.require(snapshot)

@@ -28,8 +28,8 @@ TERMS = {
     ),
     "sample": "One sequence of a batch. Its number stands above in brackets: ω⁽²⁾₃ is token 3 of sample 2.",
     "logits": (
-        "One number per token of the vocabulary, the output of the decoder at a position; the softmax makes "
-        "probabilities of them. Written z, drawn red."
+        "One number per token of the vocabulary, the output of the decoder at a position. The output layer makes them from "
+        "the contextual embedding, after one more norm; the softmax makes probabilities of them. Written z, drawn red."
     ),
     "loss": (
         "−ln of the probability that the decoder gives to the target, in nats: 0 if it is certain and right, "
@@ -42,7 +42,10 @@ TERMS = {
         "One step of training: a batch is read, its loss is computed, and every weight is moved a little so that the loss "
         "would have been smaller."
     ),
-    "parameters": "All numbers that training sets: the embedding table, the position vectors and the weights of every layer.",
+    "parameters": (
+        "All numbers that training sets: the embedding table, the weights of every layer and of the output layer, and the "
+        "position vectors where they are learned."
+    ),
     "seed": "The number from which all chance is derived: the same seed gives the same training, bit by bit.",
     "floor": (
         "The least loss that is possible on a corpus whose grammar is known: what cannot be foreseen costs every "
@@ -83,12 +86,22 @@ TERMS = {
     ),
     "embedding": "A token's row of the embedding table: a vector of numbers that training sets.",
     "width": (
-        "How many numbers a vector of the decoder has, d. The same at every position and in every layer, and chosen before "
-        "training."
+        "How many numbers the vector of a position has on its way through the decoder, d. The same at every position and "
+        "from layer to layer, and chosen before training. The heads of a layer share it out: the queries, keys and values of "
+        "one head have d divided by the number of heads."
     ),
-    "query": "What a position asks for: a vector made from its embedding, one per head. Rows of the matrices.",
-    "key": "What a position offers to be found by: a vector per head. Columns of the matrices.",
-    "score": "Query times key, divided by the root of their width: how well the two fit.",
+    "query": (
+        "What a position asks for: a vector made from the one that the position has when it enters the layer, one per head. "
+        "Rows of the matrices."
+    ),
+    "key": (
+        "What a position offers to be found by: a vector made, like the query, from the one that the position has when it "
+        "enters the layer, one per head. Columns of the matrices."
+    ),
+    "score": (
+        "Query times key, number by number and added up, divided by the root of how many numbers each of the two has: how "
+        "well they fit. That many is the width of the decoder divided by its number of heads."
+    ),
     "mask": "Says which keys each query may look at; the causal mask closes those that come later.",
     "causal mask": (
         "Keeps every position from reading what stands after it: it may look at itself and at what came before, nothing else."
@@ -98,7 +111,10 @@ TERMS = {
         "largest share, −∞ gets none, and all shares together are 1."
     ),
     "weight": "What the softmax makes of a score: a share of 1.",
-    "value": "What a position hands over to those that look at it: a vector, one per head. Written v.",
+    "value": (
+        "What a position hands over to those that look at it: a vector made, like query and key, from the one that the "
+        "position has when it enters the layer, one per head. Written v."
+    ),
     "head": "One attention of its own, with its own queries, keys and values. Several work side by side in a layer.",
     "layer": "One block of the decoder: attention, then an MLP. Each reads what the one before it has made.",
     "MLP": (
@@ -107,7 +123,8 @@ TERMS = {
     ),
     "projection": "A vector made from another one: each of its numbers is a sum of all those, with weights set by training.",
     "contextual embedding": (
-        "The vector of a position after the last block: its token, mixed with what it has looked at. Written h, drawn grey."
+        "The vector of a position after the last block: its token, mixed with what it has looked at. The output layer reads "
+        "it after one more norm, which brings its numbers to one scale. Written h, drawn grey."
     ),
     "residual stream": (
         "The vector of a position on its way through the blocks. Each block only adds to it, so nothing in it is overwritten."
