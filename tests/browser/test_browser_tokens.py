@@ -251,6 +251,23 @@ def test_the_caption_of_a_table_breaks_into_lines_on_a_phone(visit):
     assert text["x"] + text["width"] <= box["x"] + box["width"] + 1
 
 
+def test_what_can_be_scrolled_to_is_told_by_a_fading_edge(visit):
+    page = visit("tokens", width=390, height=900).trained()
+    page.key("batch_grid numbers").locator("summary").click()
+    faded = "element => ['--left', '--right'].map(side => parseFloat(getComputedStyle(element).getPropertyValue(side)) || 0)"
+    for key, left in (("batch_grid", 0), ("batch_grid sheet", 2.5)):  # the grid's first column stays in sight
+        frame = page.key(key).locator(".scroll")
+        expect(frame).to_be_visible()
+        for place, edges in ((0, [0, 2.5]), (40, [left, 2.5]), (9_999, [left, 0])):
+            frame.evaluate("(element, left) => { element.scrollLeft = left; }", place)
+            page.until(lambda: frame.evaluate(faded) == edges, f"{edges} at {place} of {key}")  # noqa: B023
+    page.page.set_viewport_size({"width": 1400, "height": 900})
+    for key in ("batch_grid", "batch_grid sheet"):
+        frame = page.key(key).locator(".scroll")
+        page.until(lambda: frame.evaluate("element => element.scrollWidth === element.clientWidth"), "room")  # noqa: B023
+        assert frame.evaluate(faded)[1] == 0
+
+
 def test_start_and_end_token_add_a_target_each(visit, model):
     page = visit("tokens").trained()
     for key, tokens in (("with_start", SENTENCE[1:]), ("with_end", SENTENCE[1:-1])):
