@@ -309,7 +309,7 @@ class Matrices extends View {
     across = Math.ceil(panels.length / Math.ceil(panels.length / across));   // four as two and two, not three and one
     if (across < panels.length) largest = Math.min(largest, 52);
     measure();
-    if (cell < needed) { summed = false; measure(); }           // on a phone the legend says what the rows sum to
+    if (cell < needed) { summed = false; measure(); }           // on a phone the legend says what each row sums to
     font = between(cell * 0.22 + 7.5, SMALLEST, 15);            // larger labels must not take the room of the cells, nor be cut
     while ((!measure() || !whole) && font > SMALLEST) font = Math.max(SMALLEST, font - 0.5);
     const wide = widest(columns, font), flat = wide <= cell - 5, top = 20 + Math.round(flat ? font * 1.3 : Math.min(wide, TALLEST)) + 7;
@@ -334,9 +334,15 @@ class Matrices extends View {
     const hatched = places.filter(([row, column]) => shut(panel, row, column)).length;
     this.fillLegend(legend, panel, hatched);
     if (hatched < places.length) this.addSign(legend, "edge", "edge of the mask");
-    if (panel.row_sums && !this.layout.summed) {
-      const sums = [Math.min(...panel.row_sums), Math.max(...panel.row_sums)].map(total);
-      make("span", legend, { text: `each row sums to ${[...new Set(sums)].join(" \u2026 ")}` });
+    if (panel.row_sums && !this.layout.summed) {                // there is no room beside the rows
+      const sums = panel.row_sums.map(total), alike = new Set(sums).size === 1;
+      make("span", legend, { text: alike ? `each row sums to ${sums[0]}` : "each row sums to" });
+      const list = make("div", alike ? null : legend, { class: "sums" });
+      sums.forEach((sum, row) => {
+        const line = make("div", list);
+        make("span", line, { text: data.rows[row] });
+        make("span", line, { text: `= ${sum}` });
+      });
     }
     if (data.marks.length && data.mark_name) this.addSign(legend, "mark", data.mark_name);
   }
@@ -499,7 +505,8 @@ function cellTexts(ctx, panel, cell, family) {
   const choices = panel.kind !== "weights" ? [[decimals(2), 11.5], [decimals(1), 9.5], [decimals(0), 9.5]]
                 : panel.high <= 1 ? [[decimals(2), 9.5]] : [[decimals(2), 11.5], [three, 9.5], [decimals(0), 9.5]];
   for (const [digits, least] of choices) {
-    const text = (value) => value === null ? "" : signed(value.toFixed(digits(value))).replace(/^\u2212(0\.0+)$/, "$1");
+    const text = (value) => value === null ? "" : (panel.kind === "weights" && rounded(value, digits(value)))
+                                               || signed(value.toFixed(digits(value))).replace(/^\u2212(0\.0+)$/, "$1");
     const texts = panel.values.map((row) => row.map(text));
     ctx.font = `100px ${family}`;
     const widest = Math.max(...texts.flat().map((text) => ctx.measureText(text).width)) / 100;
@@ -507,6 +514,13 @@ function cellTexts(ctx, panel, cell, family) {
     if (font >= least) return { font, at: (row, column) => texts[row][column] };
   }
   return null;
+}
+
+/* What is not 0 is not written as 0, and a share that is not 1 not as 1: only a mask gives exactly 0. */
+function rounded(value, count) {
+  const text = value.toFixed(count), brief = (number) => number.toFixed(count).replace(/^0\./, ".");
+  if (value > 0 && Number(text) === 0) return `<${brief(10 ** -count)}`;
+  return value < 1 && Number(text) === 1 && count ? `>${brief(1 - 10 ** -count)}` : "";
 }
 
 /* "3 the" with a quiet 3, drawn as one line. */

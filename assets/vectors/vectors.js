@@ -110,8 +110,10 @@ class Vectors {
     this.root.style.setProperty("--widest", `${widest}px`);
     const dpr = density(), count = rows[0].values.length, { row, canvas } = this.lines[0];
     for (const { canvas } of this.lines) canvas.style.cssText = "width: 0";               // to see how much room there is
+    this.root.style.setProperty("--spare", "0px");
     const room = row.clientWidth - (canvas.offsetLeft - row.offsetLeft) - 2 * canvas.clientLeft;
     this.side = Math.max(1, Math.floor(Math.min(room / count, WIDEST) * dpr)) / dpr;
+    this.root.style.setProperty("--spare", `${Math.max(0, room - count * this.side)}px`);   // whole cells leave a rest: a row ends with them
     this.height = canvas.clientHeight;
     rows.forEach((_, row) => this.paint(row));
     const bar = [], scale = make("div", null, { class: "scale" }), brief = (value) => String(Number(value.toPrecision(3))).replace("-", MINUS);

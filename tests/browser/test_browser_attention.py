@@ -68,8 +68,12 @@ def test_a_head_is_clicked_a_row_walked_to_and_the_link_opens_both_at_its_step(v
     slider.press("ArrowRight")
     slider.press("ArrowRight")
     page.until(lambda: is_shown(page, model, 1, 3, 4), "the row of the slider")
-    page.key("grey_boxes").locator(".row").nth(1).click()
+    page.key("grey_boxes").locator(".row").nth(1).locator("canvas").click()
     page.until(lambda: is_shown(page, model, 1, 3, 1), "the row of the grey box")
+    for key in ("grey_boxes", "red_rows"):
+        chosen = page.key(key).locator(".row.chosen")
+        framed, numbers = chosen.bounding_box(), chosen.locator("canvas").bounding_box()
+        assert framed["x"] + framed["width"] == pytest.approx(numbers["x"] + numbers["width"], abs=1)
     page.until(
         lambda: all(part in page.address for part in ("layer=1", "head=3", "row=1", "run=")), "the address"
     )

@@ -129,6 +129,13 @@ def test_at_every_width_cells_are_drawn_panels_stand_apart_and_labels_are_whole(
     for at, text in enumerate(("edge of the mask", "masked: −∞", "masked: 0", "masked: 0")):
         expect(legends.nth(at)).to_contain_text(text)
     measured(page, 390, n_tokens, least=8)
+    sums = legends.nth(2).locator(".sums > div")
+    printed = [float(sum_of.split("=")[1].replace(",", "")) for sum_of in sums.all_inner_texts()]
+    _, names, rows = page.tables("mask_matrices")[2]
+    assert [line.split("=")[0].strip() for line in sums.all_inner_texts()] == names
+    assert printed == pytest.approx([float(row[-1]) for row in rows], rel=1e-3)
+    assert max(box["x"] + box["width"] for box in (each.bounding_box() for each in sums.all())) <= 390
+    expect(legends.nth(3)).to_contain_text("each row sums to 1.000")
     texts, tokens = drawn_texts(page, "mask_matrices"), set(load_corpus("story").tokenizer.tokens)
     assert not {"−∞"} & set(texts)
     labels = [text for text in texts if text in tokens]
