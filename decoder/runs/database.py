@@ -22,9 +22,10 @@ from decoder.runs.tables import FORMAT, METADATA, SCHEMA_VERSION
 
 BUSY_SECONDS = 20.0
 NETWORK_FILE_SYSTEMS = {
-    "9p", "afs", "afpfs", "beegfs", "ceph", "cifs", "coda", "davfs", "fhgfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre",
+    "9p", "afs", "afpfs", "beegfs", "ceph", "cephfs", "cifs", "coda", "davfs", "fhgfs", "gfs", "gfs2", "glusterfs", "gpfs",
+    "lustre",
     "macfuse", "ncpfs", "nfs", "nfs3", "nfs4", "ocfs2", "orangefs", "osxfuse", "panfs", "prl_fs", "pvfs2", "smb", "smb2",
-    "smb3", "smbfs", "vboxsf", "vmhgfs", "webdav", "wekafs",
+    "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs", "webdav", "wekafs",
 }  # fmt: skip
 LOCAL_FUSE = {
     "fuse.bindfs", "fuse.encfs", "fuse.exfat", "fuse.ext2", "fuse.fuse-overlayfs", "fuse.gocryptfs", "fuse.mergerfs",
@@ -73,7 +74,7 @@ class Database:
     @property
     def name(self) -> str:
         """Its address as a person may see it, without a password."""
-        return str(self.url.database) if self._is_file else self.url.render_as_string()
+        return str(self.url.database) if self._is_file else shown(self.url)
 
     @property
     def now(self) -> sql.ColumnElement[float]:
@@ -165,17 +166,17 @@ def locate(text: str | None) -> sql.URL:
             return url
     except (ImportError, NoSuchModuleError) as error:  # the latter is an ArgumentError, too
         raise StoreError(
-            f"the store {url.render_as_string()} needs a driver that is not installed ({error}): "
+            f"the store {shown(url)} needs a driver that is not installed ({error}): "
             "pip install 'decoder-explorer[postgresql]', and begin the address with postgresql+psycopg://"
         ) from error
     except ArgumentError as error:
-        shown = text.rpartition("@")[2]  # never a password
+        without_password = text.rpartition("@")[2].partition("?")[0]
         raise StoreError(
-            f"{shown!r} is no address of a store: give one such as sqlite:////data/runs.db"
+            f"{without_password!r} is no address of a store: give one such as sqlite:////data/runs.db"
         ) from error
     if backend != "sqlite" or url.database in (None, "", ":memory:"):
         raise StoreError(
-            f"the store {url.render_as_string()} is neither an SQLite file nor a PostgreSQL database: "
+            f"the store {shown(url)} is neither an SQLite file nor a PostgreSQL database: "
             "give an address such as sqlite:////data/runs.db or postgresql+psycopg://user@host/name"
         )
     path = Path(str(url.database)).absolute()  # workers may stand in another folder
@@ -185,6 +186,11 @@ def locate(text: str | None) -> sql.URL:
         raise StoreError(f"the store {path} cannot be opened ({error.strerror}): {_ELSEWHERE}") from error
     refuse_network(path)
     return url.set(database=str(path))
+
+
+def shown(url: sql.URL) -> str:
+    """Return an address as a person may see it: without a password, which may also stand among its options."""
+    return url.difference_update_query(url.query).render_as_string()
 
 
 def refuse_network(path: Path) -> None:
@@ -213,7 +219,7 @@ def network_of(real: PurePath, mounts: Iterable[Any]) -> str:
     # The longest mount point holds the file; of two on the same place, the later one hides the earlier.
     mount = max(reversed(over), key=lambda mount: len(mount.mountpoint))
     kind = str(mount.fstype).lower()
-    unknown = kind.startswith("fuse.") and kind not in LOCAL_FUSE
+    unknown = kind == "fuse" or (kind.startswith("fuse.") and kind not in LOCAL_FUSE)
     mapped = "remote" in mount.opts.split(",")  # so Windows says
     return kind if unknown or mapped or kind in NETWORK_FILE_SYSTEMS else ""
 

@@ -23,12 +23,18 @@ import sqlalchemy as sql
 from decoder.runs.database import StoreError
 from decoder.runs.history import Checkpoint, Costs, History
 from decoder.runs.store import WATCHED_SECONDS, State, Store
-from decoder.runs.tables import CHECKPOINTS, EVALUATIONS, METRICS, RUNS, SNAPSHOTS
+from decoder.runs.tables import CHECKPOINTS, CONFIGS, EVALUATIONS, METRICS, RUNS, SNAPSHOTS, VIEWS
 
 LEASE_SECONDS = 10.0
 MOST_DEATHS = 3
 RESTING_SECONDS = 2.0
 """So long after its last quantum a run is said to wait again: others have their turn, or nobody works."""
+
+CLOCK_SECONDS = 60.0
+"""A process that seems to have begun at another time is the same if it is no more than this: clocks are set."""
+
+FORGOTTEN_SECONDS = 3_600.0
+"""So old looks are no longer kept."""
 
 METRICS_ROW_BYTES = 120
 """Of one update, beside its losses per position."""
@@ -143,6 +149,8 @@ def commit(
         values["deaths"] = 0
     if costs is not None:
         values |= costs._asdict()
+    if state != "training":
+        values["paused_by"] = None
     tables = {
         METRICS: history.metrics_rows(),
         EVALUATIONS: history.evaluation_rows(),
@@ -206,6 +214,16 @@ def pause_unwatched(store: Store) -> None:
     _let(store, sql.and_(RUNS.c.state.in_(RUNNABLE), ~watched), "paused")
 
 
+def forget_looks(store: Store) -> None:
+    """Remove looks of long ago, which nobody asks for: each new visitor of a shared run leaves one."""
+    old = ~store.database.within(VIEWS.c.seen, FORGOTTEN_SECONDS)
+    with store.database.read() as connection:
+        found = connection.scalar(sql.select(VIEWS.c.viewer).where(old).limit(1))
+    if found is not None:
+        with store.database.write() as connection:
+            connection.execute(sql.delete(VIEWS).where(old))
+
+
 def rest(store: Store) -> None:
     """Say of the runs that had their last quantum a while ago that they wait."""
     at_work = store.database.within(RUNS.c.advanced, RESTING_SECONDS)
@@ -247,9 +265,12 @@ def _is_dead(worker: str) -> bool:
         return False
     try:
         process = psutil.Process(int(pid))
-        return process.status() == psutil.STATUS_ZOMBIE or f"{process.create_time():.2f}" != created
+        another = abs(process.create_time() - float(created)) > CLOCK_SECONDS
+        return another or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+    except psutil.AccessDenied:  # somebody else's, so not known; its lease will tell
+        return False
 
 
 def _checkpoint_row(kept: Checkpoint) -> dict[str, object]:
@@ -266,9 +287,9 @@ def _bytes_of_quantum(tables: dict[sql.Table, list[dict[str, Any]]], *, first_ch
 def _bytes_of_run() -> sql.ColumnElement[int]:
     """What a run takes in the store, near enough for the quota."""
 
-    def total(column: sql.Column[bytes], beside: int = 0) -> sql.ScalarSelect[int]:
+    def total(column: sql.Column[Any], beside: int = 0) -> sql.ScalarSelect[int]:
         taken = sql.func.coalesce(sql.func.sum(sql.func.length(column) + beside), 0)
         return sql.select(taken).where(column.table.c.run_id == RUNS.c.id).scalar_subquery()
 
     losses = total(METRICS.c.loss_per_position, METRICS_ROW_BYTES)
-    return sql.func.length(RUNS.c.config) + total(SNAPSHOTS.c.file) + total(CHECKPOINTS.c.file) + losses
+    return total(CONFIGS.c.text) + total(SNAPSHOTS.c.file) + total(CHECKPOINTS.c.file) + losses

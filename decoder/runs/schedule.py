@@ -30,6 +30,9 @@ ROUND_ROBIN_EVERY = 2
 """Half of all turns go round among the viewers. Of fewer, one who asks for short runs again and again would leave the others
 less than half of their equal shares, because short ones come first in the other turns."""
 
+STARVING_ROUNDS = 4
+"""A run that waits so many times as long as all active ones need for a turn each comes before its viewers' other runs."""
+
 HAND_OVER_SECONDS = 0.1
 """A worker leaves a run this long to the one that trained it last and holds its state."""
 
@@ -81,8 +84,9 @@ def choose(candidates: Sequence[Candidate], turn: int, now: float = 0.0) -> Cand
     """Return whose quantum comes next; None if nothing may be taken.
 
     1. A run that has had none yet, the oldest first.
-    2. Every second turn a run of the viewer who has waited longest, and of her runs the one that has, so that nothing
-       starves. One whose last quantum took as long as ten waits ten times as long, so that seconds are shared and not turns.
+    2. Every second turn a run of the viewer, or of the viewers in common, who have waited longest, and of their runs
+       the one that has; before them one that would starve beside its viewer's shorter runs. One whose last quantum
+       took as long as ten waits ten times as long, so that seconds are shared and not turns.
     3. Else the run with the highest watchers / remaining seconds.
 
     Nobody gets more by asking for more: a viewer counts as a whole for one run and as a part of her for each of several,
@@ -104,11 +108,11 @@ def choose(candidates: Sequence[Candidate], turn: int, now: float = 0.0) -> Cand
     if new:
         return min(new, key=lambda run: (run.created, run.run_id))
     if turn % ROUND_ROBIN_EVERY == ROUND_ROBIN_EVERY - 1:
-        viewers = _viewers_waits(candidates, now)
-        return max(
-            free,
-            key=lambda run: (max(viewers[one] for one in run.viewers), _wait(run, now), run.run_id),
-        )
+        starving = [run for run in free if _wait(run, now) > STARVING_ROUNDS * len(load)]
+        if starving:
+            return max(starving, key=lambda run: (_wait(run, now), run.run_id))
+        waits = _waits_of_viewers(candidates, now)
+        return max(free, key=lambda run: (waits[frozenset(run.viewers)], _wait(run, now), run.run_id))
     return max(free, key=lambda run: (_worth(run, load), run.run_id))
 
 
@@ -134,12 +138,12 @@ def _wait(run: Candidate, now: float) -> float:
     return (now - run.advanced) / max(run.turn_seconds, QUANTUM_SECONDS) if run.free else 0.0
 
 
-def _viewers_waits(candidates: Iterable[Candidate], now: float) -> dict[str, float]:
-    """Return for every viewer the shortest wait of any of her runs."""
-    waits: dict[str, float] = {}
+def _waits_of_viewers(candidates: Iterable[Candidate], now: float) -> dict[frozenset[str], float]:
+    """Return for all who look at the same runs the shortest wait of any of these."""
+    waits: dict[frozenset[str], float] = {}
     for run in candidates:
-        for viewer in run.viewers:
-            waits[viewer] = min(_wait(run, now), waits.get(viewer, math.inf))
+        viewers = frozenset(run.viewers)
+        waits[viewers] = min(_wait(run, now), waits.get(viewers, math.inf))
     return waits
 
 

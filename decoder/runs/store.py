@@ -21,7 +21,7 @@ from decoder.model.checkpoint import load_weights
 from decoder.model.decoder import Decoder
 from decoder.runs.database import Database, StoreError, locate
 from decoder.runs.history import Checkpoint, EvaluationRow, MetricsRow
-from decoder.runs.tables import CHECKPOINTS, EVALUATIONS, METRICS, OF_A_RUN, RUNS, SNAPSHOTS, VIEWS
+from decoder.runs.tables import CHECKPOINTS, CONFIGS, EVALUATIONS, METRICS, OF_A_RUN, RUNS, SNAPSHOTS, VIEWS
 from decoder.seeds import generator_for
 from decoder.training.trainer import WEIGHTS, check_fit
 
@@ -35,6 +35,9 @@ LOOKING_SECONDS = 15.0
 
 WATCHED_SECONDS = 60.0
 """How long a look at a run counts: after it, the run is unwatched."""
+
+MOST_STRETCHES = 50
+"""So often one training may be continued in another way, each time from the last."""
 
 QUOTA_MB = "2000"
 """What all runs together may take in the store; the environment's DECODER_QUOTA_MB changes it."""
@@ -125,7 +128,7 @@ class Store:
             _check_trainable(config)
             self._check_room()
             with self.database.write() as connection:
-                self.database.insert_new(connection, RUNS, self._new_row(run_id, config))
+                self._insert(connection, self._new_row(run_id, config), config)
         if viewer:
             self.watch(run_id, viewer)
         return run_id
@@ -161,13 +164,18 @@ class Store:
             fork_id = parent.run_id
         elif step == 0:
             return self.request(config, viewer)
+        elif len(self.lineage(parent.run_id)) >= MOST_STRETCHES:
+            raise ValueError(
+                f"this training has been continued in another way {MOST_STRETCHES - 1} times in a row, and no more are kept: "
+                "choose an earlier step, or begin a new one"
+            )
         else:
             fork_id = _digest(f"{parent.run_id}/{step}/{config.to_json()}")
             if not self._knows(fork_id):
                 _check_trainable(config)
                 self._check_room(keep=parent.run_id)
                 try:
-                    self._insert_fork(self._new_row(fork_id, config, parent.run_id, step))
+                    self._insert_fork(self._new_row(fork_id, config, parent.run_id, step), config)
                 except StoreError as error:
                     if isinstance(error.__cause__, IntegrityError):  # its parent was removed at this moment
                         raise _unknown(parent.run_id) from error
@@ -327,16 +335,14 @@ class Store:
     def _new_row(
         self, run_id: str, config: TrainConfig, parent: str | None = None, step: int = 0
     ) -> dict[str, Any]:
-        text = config.to_json()
         return {
             "id": run_id,
-            "config": text,
             "parent": parent,
             "fork_step": step if parent else None,
             "state": "waiting",
             "step": step,
             "pinned": False,
-            "bytes": len(text),
+            "bytes": len(config.to_json()),
             "created": self.database.now,
             "quanta": 0,
             "advanced": self.database.now,
@@ -347,13 +353,20 @@ class Store:
             "deaths": 0,
         }
 
-    def _insert_fork(self, row: dict[str, Any]) -> None:
+    def _insert(self, connection: sql.Connection, row: dict[str, Any], config: TrainConfig) -> bool:
+        """Insert a run and return True; False if it is there already."""
+        if not self.database.insert_new(connection, RUNS, row):
+            return False
+        connection.execute(sql.insert(CONFIGS), {"run_id": row["id"], "text": config.to_json()})
+        return True
+
+    def _insert_fork(self, row: dict[str, Any], config: TrainConfig) -> None:
         """Insert a fork, and with it the parent's last state if that is not beyond the fork."""
         states = sql.select(sql.literal(row["id"]), *CHECKPOINTS.c[1:]).where(
             CHECKPOINTS.c.run_id == row["parent"], CHECKPOINTS.c.step <= row["fork_step"]
         )
         with self.database.write() as connection:
-            if self.database.insert_new(connection, RUNS, row):
+            if self._insert(connection, row, config):
                 connection.execute(sql.insert(CHECKPOINTS).from_select([*CHECKPOINTS.c], states))
                 copied = sql.select(
                     CHECKPOINTS.c.step, sql.func.length(CHECKPOINTS.c.file).label("bytes")
@@ -367,12 +380,13 @@ class Store:
 
     def _read_lineage(self, run_id: str) -> tuple[Segment, ...]:
         """Return the stretches of a run's history, oldest first; the last one is its own."""
-        columns = sql.select(RUNS.c.config, RUNS.c.parent, RUNS.c.fork_step).where(RUNS.c.id == run_id)
+        columns = sql.select(CONFIGS.c.text, RUNS.c.parent, RUNS.c.fork_step)
+        found = columns.select_from(sql.join(RUNS, CONFIGS)).where(RUNS.c.id == run_id)
         with self.database.read() as connection:
-            row = connection.execute(columns).first()
+            row = connection.execute(found).first()
         if row is None:
             raise _unknown(run_id)
-        own = Segment(run_id, TrainConfig.from_json(row.config), row.fork_step or 0)
+        own = Segment(run_id, TrainConfig.from_json(row.text), row.fork_step or 0)
         return (*self.lineage(row.parent), own) if row.parent else (own,)
 
     def _row(self, run_id: str) -> Any:

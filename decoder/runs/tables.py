@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-SCHEMA_VERSION = 3  # raise it when a table changes
+SCHEMA_VERSION = 4  # raise it when a table changes
 
 METADATA = sql.MetaData()
 
@@ -16,7 +16,6 @@ RUNS = sql.Table(
     "runs",
     METADATA,
     sql.Column("id", sql.String, primary_key=True),
-    sql.Column("config", sql.Text, nullable=False),
     sql.Column("parent", sql.ForeignKey("runs.id")),
     sql.Column("fork_step", sql.Integer),
     sql.Column("state", sql.String, nullable=False),
@@ -42,6 +41,14 @@ RUNS = sql.Table(
     sql.Column("deaths", sql.Integer, nullable=False),  # of workers that had it, since it last made progress
     sql.Index("runs_by_state", "state", "advanced"),
     sql.Index("runs_by_parent", "parent"),
+)
+
+# Apart from the row that every quantum writes anew: a configuration may hold a text of a megabyte.
+CONFIGS = sql.Table(
+    "configs",
+    METADATA,
+    sql.Column("run_id", sql.ForeignKey(RUNS.c.id), primary_key=True),
+    sql.Column("text", sql.Text, nullable=False),
 )
 
 VIEWS = sql.Table(
@@ -87,4 +94,4 @@ EVALUATIONS = _history(
 )
 SNAPSHOTS = _history("snapshots", sql.Column("file", sql.LargeBinary, nullable=False), with_rowid=True)
 
-OF_A_RUN = (VIEWS, CHECKPOINTS, METRICS, EVALUATIONS, SNAPSHOTS)
+OF_A_RUN = (CONFIGS, VIEWS, CHECKPOINTS, METRICS, EVALUATIONS, SNAPSHOTS)

@@ -19,7 +19,7 @@ from contextlib import suppress
 
 import torch
 
-from decoder.runs import schedule
+from decoder.runs import leases, schedule
 from decoder.runs.advance import Advancer
 from decoder.runs.database import StoreError
 from decoder.runs.store import Store, UnknownRunError, open_store
@@ -31,6 +31,10 @@ NICENESS = 10
 IDLE_SECONDS = 0.05
 UNUSABLE_SECONDS = 2.0
 LOOK_SECONDS = 0.02
+LEAVING = threading.Event()
+LEAVE_SECONDS = 0.1
+"""After this long nobody takes a run any more who was about to when this process began to leave."""
+
 MEMORY_BYTES = 3 * 2**30
 """Of data per worker: a hostile size becomes an error of its run instead of a process killed by the system."""
 
@@ -47,7 +51,7 @@ def main(count: int) -> None:
         _keep(count, store)
     else:
         print(os.getpid(), flush=True)  # noqa: T201  # the pipe to `Workers`
-        threading.Thread(target=_leave_at_end_of, args=(0,), daemon=True).start()
+        threading.Thread(target=_leave_at_end_of, args=(0, store), daemon=True).start()
         work(store)
 
 
@@ -69,7 +73,7 @@ def work(store: Store) -> None:
 def train_next(advancer: Advancer, turn: int) -> bool:
     """Train what is wanted most for one quantum; return False if there is nothing to train."""
     run = schedule.next_run(advancer.store, turn)
-    if run is not None:
+    if run is not None and not LEAVING.is_set():
         quantum = schedule.QUANTUM_SECONDS if run.quanta else schedule.FIRST_QUANTUM_SECONDS
         with suppress(UnknownRunError):  # it was removed meanwhile: nobody looked, and the store was full
             advancer.advance(run.run_id, quantum)
@@ -113,15 +117,19 @@ def _be_a_worker(lifeline: int, store: Store) -> None:
     try:
         os.dup2(2, 1)  # the nursery alone says who the workers are
         limit_memory()
-        threading.Thread(target=_leave_at_end_of, args=(lifeline,), daemon=True).start()
+        threading.Thread(target=_leave_at_end_of, args=(lifeline, store), daemon=True).start()
         work(store)
     finally:
         traceback.print_exc()
         os._exit(1)  # never back into the nursery's code
 
 
-def _leave_at_end_of(pipe: int) -> None:
+def _leave_at_end_of(pipe: int, store: Store) -> None:
     os.read(pipe, 1)  # nothing is ever written: this returns when the other end is closed
+    LEAVING.set()
+    time.sleep(LEAVE_SECONDS)
+    with suppress(StoreError):  # that its server was killed is no fault of the run that is in hand
+        leases.release(store, (os.getpid(),))
     os._exit(0)
 
 

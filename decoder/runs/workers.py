@@ -100,6 +100,7 @@ def tidy(store: Store) -> None:
         leases.bury_dead(store)
         leases.rest(store)
         leases.pause_unwatched(store)
+        leases.forget_looks(store)
         store.evict()
 
 

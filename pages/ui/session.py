@@ -27,6 +27,7 @@ from decoder.runs import (
     Run,
     Segment,
     Store,
+    StoreError,
     UnknownRunError,
     open_store,
     schedule,
@@ -387,8 +388,12 @@ def _adopt(slot: str, mode_key: str) -> None:
         return
     state[f"{slot} written"] = named
     try:
+        if not named.isalnum():
+            raise UnknownRunError(named)
         config = store().lineage(named)[0].config
-    except UnknownRunError:
+    except StoreError:
+        raise
+    except ValueError:  # it is gone, or of another version, or was never one
         state[f"{slot} missing"] = named
         return
     source = config.corpus

@@ -7,13 +7,13 @@ import time
 
 import pytest
 from short_trainings import PAGES, STEPS, train, visit
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from decoder import CORPORA, TextSource, open_corpus
 from decoder.figures.style import COLORS, NAMES
 from decoder.runs import Forecast, StoreError, advance, leases
 from decoder.runs.history import History
-from decoder.runs.tables import EVALUATIONS
+from decoder.runs.tables import CONFIGS, EVALUATIONS
 from decoder.training.presets import preset
 from pages.ui import lanes, session
 
@@ -283,6 +283,20 @@ def test_a_link_to_a_training_that_is_gone_says_so_until_another_is_chosen(store
         assert any("no-such-run of this link" in text for text in refusals(at.run()))
     at.number_input(key="seed").set_value(1)
     assert not refusals(at.run())
+
+
+def test_a_link_to_a_training_of_another_version_or_to_no_name_at_all_says_so_too(store):
+    train(store, preset("ibm"), preset("ibm", seed=640))
+    strange = store.request(preset("ibm", seed=640))
+    with store.database.write() as connection:
+        connection.execute(update(CONFIGS).where(CONFIGS.c.run_id == strange).values(text="{}"))
+    store.lineage.cache_clear()
+    for name in (strange, "\0", "x" * 5_000):
+        at = visit(run=name)
+        assert not at.exception
+        (said,) = [text for text in refusals(at) if "of this link is not kept here" in text]
+        assert name[:20] in said
+        assert len(said) < 150
 
 
 def test_what_is_not_measured_at_a_step_is_not_told_from_another(store):

@@ -191,7 +191,7 @@ def mounts(*pairs, opts="rw"):
 
 
 @pytest.mark.parametrize(
-    "kind", [*sorted(NETWORK_FILE_SYSTEMS), "NFS4", "CIFS", "fuse.sshfs", "fuse.whatever-comes-next"]
+    "kind", [*sorted(NETWORK_FILE_SYSTEMS), "NFS4", "CIFS", "fuse", "fuse.sshfs", "fuse.whatever-comes-next"]
 )
 def test_a_network_file_system_is_refused_and_postgresql_is_named(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(psutil, "disk_partitions", mounts(("/", "ext4"), (str(tmp_path), kind)))
@@ -433,6 +433,23 @@ def test_what_is_no_address_of_a_store_is_refused_with_an_example(url):
 def test_a_postgresql_that_does_not_answer_is_one_sentence_without_the_password(url):
     pytest.importorskip("psycopg")
     with pytest.raises(StoreError, match=r"^the store postgresql\+psycopg://user:\*\*\*@") as refusal:
+        open_store(url)
+    assert is_one_sentence(refusal)
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://127.0.0.1:1/runs?user=ada&password=secret",
+        "mysql://host/runs?password=secret",
+        "postgresql+nosuchdriver://host/runs?password=secret",
+        "no address?password=secret",
+    ],
+)
+def test_a_password_among_the_options_of_an_address_is_not_said_either(url):
+    pytest.importorskip("psycopg")
+    with pytest.raises(StoreError) as refusal:
         open_store(url)
     assert is_one_sentence(refusal)
     assert "secret" not in str(refusal.value)

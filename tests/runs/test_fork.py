@@ -308,6 +308,21 @@ def test_a_change_that_is_not_possible_is_refused_with_the_numbers_and_leaves_no
         assert dump(store) == before
 
 
+def test_a_training_is_not_continued_in_another_way_for_ever(store, monkeypatch):
+    """Its history would be put together of ever more pieces."""
+    monkeypatch.setattr("decoder.runs.store.MOST_STRETCHES", 3)
+    run_id = store.request(tiny())
+    for step, mode in ((3, "free_running"), (5, "teacher_forcing"), (7, "scheduled_sampling")):
+        advance_to(store, run_id, step)
+        if step < 7:
+            run_id = store.fork(run_id, step, mode=mode)
+    with pytest.raises(
+        ValueError, match=r"another way 2 times in a row.*choose an earlier step, or begin a new one"
+    ):
+        store.fork(run_id, 7, mode="scheduled_sampling")
+    assert store.run(store.fork(run_id, 4, mode="scheduled_sampling")).fork_step == 4
+
+
 def test_a_fork_of_nobody_is_one_sentence(store):
     with pytest.raises(ValueError, match="no run 'nobody'"):
         store.fork("nobody", 0, mode="free_running")

@@ -72,6 +72,17 @@ def test_a_text_of_ones_own_counts_from_the_moment_that_it_is_asked_for(store, l
     assert len(held(store)) == 2
 
 
+def test_a_long_text_does_not_stand_in_the_row_that_every_quantum_writes(store):
+    """Else each of them would write it anew."""
+    text = TextSource("long texts need room " * 2_000)
+    decoder = DecoderConfig(open_corpus(text, 9).tokenizer.vocab_size, 9, 1, 2, 8)
+    run_id = store.request(tiny(corpus=text, decoder=decoder))
+    with store.database.read() as connection:
+        row = connection.execute(sql.select(RUNS).where(RUNS.c.id == run_id)).one()
+    assert len(repr(row)) < 1_000
+    assert store.run(run_id).config.corpus == text
+
+
 def test_a_fork_counts_the_state_that_it_begins_with(store, finished):
     fork = store.fork(finished(0), 2, mode="free_running", steps=9)
     with store.database.read() as connection:

@@ -21,6 +21,7 @@ from decoder.runs.schedule import (
     HAND_OVER_SECONDS,
     MOST_ACTIVE,
     ROUND_ROBIN_EVERY,
+    STARVING_ROUNDS,
     Candidate,
     choose,
     play,
@@ -89,10 +90,22 @@ def test_turns_in_a_row_go_round_among_viewers_and_not_among_their_runs():
     """Who has many runs has waited only since any of them had its turn."""
     many = [run(f"many{number}", "a", advanced=number) for number in range(4)]
     one = run("one", "b", remaining=900, advanced=2.5)
-    assert choose([*many, one], 1, now=10.0).run_id == "one"
-    assert choose([*many, one._replace(advanced=9.0)], 1, now=10.0).run_id == "many0"
+    assert choose([*many, one], 1, now=4.0).run_id == "one"
+    assert choose([*many, one._replace(advanced=3.5)], 1, now=4.0).run_id == "many0"
     at_work = many[3]._replace(free=False)
-    assert choose([*many[:3], at_work, one._replace(advanced=9.9)], 1, now=10.0).run_id == "one"
+    assert choose([*many[:3], at_work, one._replace(advanced=3.9)], 1, now=4.0).run_id == "one"
+
+
+def test_a_run_that_starves_beside_its_viewers_shorter_ones_has_its_turn():
+    own = [run("long", "a", remaining=900, advanced=0.0), run("short", "a", remaining=1, advanced=9.9)]
+    other = run("other", "b", remaining=900, advanced=9.5)
+    assert choose([*own, other], 1, now=0.25 * STARVING_ROUNDS * 3 + 0.1).run_id == "long"
+
+
+def test_what_a_viewer_has_for_herself_waits_no_longer_because_she_looks_at_what_all_look_at():
+    shared = run("shared", "abcd", remaining=1, advanced=9.9)
+    own = run("own", "a", remaining=900, advanced=1.0)
+    assert choose([shared, own, run("other", "b", advanced=5.0)], 1, now=10.0).run_id == "own"
 
 
 def test_what_takes_long_waits_as_much_longer():
@@ -178,11 +191,10 @@ def test_every_viewer_counts_once_however_many_runs_she_has(runs):
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(situations(), st.integers(0, 3))
 def test_no_active_run_starves(runs, first_turn):
-    """Whatever the others are worth, it is a run's turn once all viewers have had theirs for all their active runs."""
+    """Whatever the others are worth, a run waits for so many rounds of all that are active, and for those that wait as long."""
     runs = {one.run_id: one._replace(free=True, turn_seconds=0.25) for one in runs}
     waited = dict.fromkeys(shares(runs.values()), 0)
-    viewers = frozenset().union(*(one.viewers for one in runs.values()))
-    longest = (ROUND_ROBIN_EVERY + 1) * max(len(waited), len(viewers) * MOST_ACTIVE)
+    longest = (STARVING_ROUNDS + ROUND_ROBIN_EVERY + 1) * len(waited)
     now = 1_000.0
     for turn in range(first_turn, first_turn + 4 * longest):
         chosen = choose([*runs.values()], turn, now)

@@ -17,7 +17,7 @@ from decoder.runs import leases
 from decoder.runs.advance import advance
 from decoder.runs.history import Checkpoint, History
 from decoder.runs.store import CODE_VERSION, UnknownRunError, open_store
-from decoder.runs.tables import RUNS, SCHEMA_VERSION
+from decoder.runs.tables import CONFIGS, RUNS, SCHEMA_VERSION
 from decoder.training.presets import preset
 from decoder.training.trainer import Trainer, train
 
@@ -161,11 +161,11 @@ def test_a_run_that_is_removed_while_its_weights_are_read_is_unknown(store, monk
 
 
 def of_another_version(store, run_id):
-    """Let a run's row say something that this version does not know."""
+    """Let a run's configuration say something that this version does not know."""
     with store.database.write() as connection:
-        text = connection.scalar(sql.select(RUNS.c.config).where(RUNS.c.id == run_id))
+        text = connection.scalar(sql.select(CONFIGS.c.text).where(CONFIGS.c.run_id == run_id))
         strange = text.replace('"seed"', '"flavour":"vanilla","seed"')
-        connection.execute(sql.update(RUNS).where(RUNS.c.id == run_id).values(config=strange))
+        connection.execute(sql.update(CONFIGS).where(CONFIGS.c.run_id == run_id).values(text=strange))
     store.lineage.cache_clear()
 
 
@@ -195,7 +195,7 @@ def test_what_a_configuration_consists_of_belongs_to_the_versions_of_the_store()
         for kind in (TrainConfig, DecoderConfig, TextSource)
     }
     assert (SCHEMA_VERSION, CODE_VERSION, fields) == (
-        3,
+        4,
         2,
         {
             "TrainConfig": {

@@ -99,6 +99,18 @@ def test_what_has_ended_is_not_paused_resumed_or_woken(store, let_time_pass, end
         assert (store.run(run_id).state, store.run(run_id).paused_by) == (ended, None)
 
 
+def test_looks_of_long_ago_are_forgotten(store, let_time_pass):
+    """A run that each new class looks at would collect them for ever, and every page that shows it reads them."""
+    run_id = store.request(tiny())
+    for number in range(5):
+        store.watch(run_id, f"student {number}")
+    let_time_pass(store, leases.FORGOTTEN_SECONDS + 1)
+    store.watch(run_id, "ada")
+    leases.forget_looks(store)
+    with store.database.read() as connection:
+        assert connection.scalars(sql.select(VIEWS.c.viewer)).all() == ["ada"]
+
+
 def test_a_private_run_is_paused_by_its_viewer_and_stays_so_under_her_eyes(store):
     run_id = store.request(tiny(), viewer="ada")
     advance(store, run_id, 0.0)

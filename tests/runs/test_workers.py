@@ -12,7 +12,7 @@ import time
 import psutil
 import pytest
 import sqlalchemy as sql
-from disturbance import all_ended, is_alive, training, until
+from disturbance import Server, all_ended, is_alive, training, until
 from undisturbed import Change, assert_undisturbed, tiny
 
 from decoder.config import DecoderConfig, TextSource, TrainConfig
@@ -256,6 +256,17 @@ def test_leaving_ends_all_workers_and_lets_their_runs_wait(tmp_path):
     )
     assert store.metrics(run_id)
     store.close()
+
+
+def test_whoever_kills_a_server_kills_no_run(shared_store):
+    """Its workers leave when it is gone, and say so: however often that happens, no run is to blame."""
+    run_id = shared_store.request(heavy(batch_size=8, steps=500))
+    for _ in range(leases.MOST_DEATHS):
+        server = Server(shared_store).wait()
+        until(lambda: row(shared_store, run_id).lease is not None)
+        server.kill()
+        assert (row(shared_store, run_id).lease, row(shared_store, run_id).deaths) == (None, 0)
+        assert shared_store.run(run_id).state == "waiting"
 
 
 def test_workers_start_from_any_folder_without_running_the_main_script_again(tmp_path):
