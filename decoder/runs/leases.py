@@ -40,6 +40,7 @@ METRICS_ROW_BYTES = 120
 """Of one update, beside its losses per position."""
 
 RUNNABLE = ("waiting", "training")
+_TAKING, _LEAVING = threading.Lock(), threading.Event()
 
 
 class Lease(NamedTuple):
@@ -78,7 +79,7 @@ def worker_name() -> str:
 
 
 def take(store: Store, run_id: str) -> Lease | None:
-    """Take the lease of a run; None if another worker has it, or nothing is left to train."""
+    """Take the lease of a run; None if another worker has it, nothing is left to train, or this process is to end."""
     token = uuid.uuid4().hex
     until = store.database.now + LEASE_SECONDS
     known = (RUNS.c.step, RUNS.c.checkpoint_step, RUNS.c.deaths)
@@ -89,8 +90,11 @@ def take(store: Store, run_id: str) -> Lease | None:
         .values(lease=token, lease_until=until, worker=worker_name(), state="training")
         .returning(*known, *costs)
     )
-    with store.database.write() as connection:
-        row = connection.execute(take_free).first()
+    with _TAKING:
+        if _LEAVING.is_set():
+            return None
+        with store.database.write() as connection:
+            row = connection.execute(take_free).first()
     if row is None:
         return None
     return Lease(run_id, token, row.step, row.checkpoint_step, row.deaths, Costs(*row[len(known) :]))
@@ -206,6 +210,13 @@ def release(store: Store, pids: tuple[int, ...]) -> None:
     mine = [RUNS.c.worker.startswith(start, autoescape=True) for start in prefix]
     held = sql.or_(RUNS.c.lease.is_not(None), RUNS.c.state == "training")  # the latter between two quanta
     _free(store, sql.and_(held, sql.or_(sql.false(), *mine)), deaths=0)
+
+
+def leave(store: Store) -> None:
+    """Take no more leases in this process, and free what it has: that it ends now is no death."""
+    with _TAKING:
+        _LEAVING.set()
+    release(store, (os.getpid(),))
 
 
 def pause_unwatched(store: Store) -> None:

@@ -31,10 +31,6 @@ NICENESS = 10
 IDLE_SECONDS = 0.05
 UNUSABLE_SECONDS = 2.0
 LOOK_SECONDS = 0.02
-LEAVING = threading.Event()
-LEAVE_SECONDS = 0.1
-"""After this long nobody takes a run any more who was about to when this process began to leave."""
-
 MEMORY_BYTES = 3 * 2**30
 """Of data per worker: a hostile size becomes an error of its run instead of a process killed by the system."""
 
@@ -73,7 +69,7 @@ def work(store: Store) -> None:
 def train_next(advancer: Advancer, turn: int) -> bool:
     """Train what is wanted most for one quantum; return False if there is nothing to train."""
     run = schedule.next_run(advancer.store, turn)
-    if run is not None and not LEAVING.is_set():
+    if run is not None:
         quantum = schedule.QUANTUM_SECONDS if run.quanta else schedule.FIRST_QUANTUM_SECONDS
         with suppress(UnknownRunError):  # it was removed meanwhile: nobody looked, and the store was full
             advancer.advance(run.run_id, quantum)
@@ -126,10 +122,8 @@ def _be_a_worker(lifeline: int, store: Store) -> None:
 
 def _leave_at_end_of(pipe: int, store: Store) -> None:
     os.read(pipe, 1)  # nothing is ever written: this returns when the other end is closed
-    LEAVING.set()
-    time.sleep(LEAVE_SECONDS)
     with suppress(StoreError):  # that its server was killed is no fault of the run that is in hand
-        leases.release(store, (os.getpid(),))
+        leases.leave(store)
     os._exit(0)
 
 

@@ -258,15 +258,17 @@ def test_leaving_ends_all_workers_and_lets_their_runs_wait(tmp_path):
     store.close()
 
 
-def test_whoever_kills_a_server_kills_no_run(shared_store):
+def test_whoever_kills_a_server_kills_no_run(tmp_path):
     """Its workers leave when it is gone, and say so: however often that happens, no run is to blame."""
-    run_id = shared_store.request(heavy(batch_size=8, steps=500))
+    store = open_store(f"sqlite:///{tmp_path}/runs.db")
+    run_id = store.request(heavy(batch_size=8, steps=500))
     for _ in range(leases.MOST_DEATHS):
-        server = Server(shared_store).wait()
-        until(lambda: row(shared_store, run_id).lease is not None)
+        server = Server(store).wait()
+        until(lambda: row(store, run_id).lease is not None)
         server.kill()
-        assert (row(shared_store, run_id).lease, row(shared_store, run_id).deaths) == (None, 0)
-        assert shared_store.run(run_id).state == "waiting"
+        assert (row(store, run_id).lease, row(store, run_id).deaths) == (None, 0)
+        assert store.run(run_id).state == "waiting"
+    store.close()
 
 
 def test_workers_start_from_any_folder_without_running_the_main_script_again(tmp_path):
