@@ -187,6 +187,7 @@ def how_much_leaks() -> Question:
         ),
         kind="number",
         digits=1,
+        unit="%",
     )
 
 
