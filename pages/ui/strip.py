@@ -290,15 +290,20 @@ def _headline(exploration: Exploration, snapshot: Snapshot | None) -> None:
 def _playhead(explorations: Sequence[Exploration]) -> int | None:
     """Let the visitor move through the training; return the chosen step, or None to follow the newest."""
     options = sorted(set().union(*(exploration.planned_snapshots for exploration in explorations)))
-    state = st.session_state
-    if state.pop(f"{PLAYHEAD} reset", False) or state.get(PLAYHEAD, options[-1]) not in options:
-        state[PLAYHEAD] = options[-1]
+    state, end = st.session_state, options[-1]
+    ended = state.get(f"{PLAYHEAD} end", end)
+    follows = (
+        ended != end and state.get(PLAYHEAD) == ended
+    )  # a longer training may have a snapshot there, too
+    if state.pop(f"{PLAYHEAD} reset", False) or follows or state.get(PLAYHEAD, end) not in options:
+        state[PLAYHEAD] = end
+    state[f"{PLAYHEAD} end"] = end
     at = st.select_slider(
         "Look at it after so many updates",
         options=options,
-        value=options[-1],
+        value=end,
         key=PLAYHEAD,
         **IN_ADDRESS,
         help="At the right end it follows the training. Anywhere else it stands still, while the training goes on.",
     )
-    return None if at == options[-1] else int(at)
+    return None if at == end else int(at)

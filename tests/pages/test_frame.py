@@ -14,6 +14,7 @@ from decoder.figures.style import COLORS, NAMES
 from decoder.runs import Forecast, StoreError, advance, leases
 from decoder.runs.history import History
 from decoder.runs.tables import CONFIGS, EVALUATIONS
+from decoder.training import presets
 from decoder.training.presets import preset
 from pages.ui import lanes, session
 
@@ -274,6 +275,21 @@ def test_a_link_to_a_training_with_any_learning_rate_opens(store, rate):
     at = visit(run=store.request(config))
     assert not at.exception
     assert at.number_input(key=f"fork of {store.request(config)} rate").value == rate
+
+
+def test_who_follows_a_training_follows_a_longer_one_too(store, monkeypatch):
+    for corpus, steps in (("ibm", 5), ("story", 10)):  # with snapshots after 0, 5 and 10 updates
+        monkeypatch.setitem(
+            presets.RECIPES, corpus, dataclasses.replace(presets.RECIPES[corpus], steps=steps)
+        )
+        train(store, preset(corpus))
+    at = visit()
+    assert at.select_slider(key="after").value == 5
+    at.selectbox(key="corpus").set_value("story").run()
+    assert at.select_slider(key="after").options == ["0", "5", "10"]
+    assert at.select_slider(key="after").value == 10
+    at.select_slider(key="after").set_value(5).run()
+    assert at.run().select_slider(key="after").value == 5, "chosen by hand it stays"
 
 
 def test_a_link_to_a_training_that_is_gone_says_so_until_another_is_chosen(store):
