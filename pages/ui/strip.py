@@ -292,9 +292,8 @@ def _playhead(explorations: Sequence[Exploration]) -> int | None:
     options = sorted(set().union(*(exploration.planned_snapshots for exploration in explorations)))
     state, end = st.session_state, options[-1]
     ended = state.get(f"{PLAYHEAD} end", end)
-    follows = (
-        ended != end and state.get(PLAYHEAD) == ended
-    )  # a longer training may have a snapshot there, too
+    # Where a shorter training ended, a longer one may have a snapshot too.
+    follows = ended != end and state.get(PLAYHEAD) == ended
     if state.pop(f"{PLAYHEAD} reset", False) or follows or state.get(PLAYHEAD, end) not in options:
         state[PLAYHEAD] = end
     state[f"{PLAYHEAD} end"] = end
