@@ -8,14 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from decoder.model.decoder import Decoder
+from decoder.model.decoder import Decoder, logits_of_prefixes
 
 
 @torch.no_grad()
 def log_probabilities(model: Decoder, tokens: Tensor | Sequence[int]) -> Tensor:
     """Return ln p(token t | all before it) for t = 1 ... T-1, (T-1,); their sum is ln p(all | the first).
-
-    Without a mask a parallel pass would read what it has to predict: each prefix is then read by itself.
 
     Raises:
         ValueError: if there are fewer than two tokens, more than context and one target, or other ids than the decoder's.
@@ -34,13 +32,7 @@ def log_probabilities(model: Decoder, tokens: Tensor | Sequence[int]) -> Tensor:
         raise ValueError(
             f"the tokens are {ids.tolist()}: give ids from 0 to {model.config.vocab_size - 1}, whole numbers"
         )
-    inputs = ids[None, :-1]
-    if model.config.causal:
-        logits = model.trace(inputs).logits[0]  # (T-1, V)
-    else:
-        prefixes = [inputs[:, :t] for t in range(1, len(ids))]
-        logits = torch.cat([model.trace(prefix).logits[:, -1] for prefix in prefixes])  # (T-1, V)
-    log_p = logits.log_softmax(dim=-1)
+    log_p = logits_of_prefixes(model, ids[:-1]).log_softmax(dim=-1)  # (T-1, V)
     return log_p.gather(-1, ids[1:, None]).squeeze(-1)
 
 

@@ -161,9 +161,8 @@ class Decoder(nn.Module):
         """Build the decoder; equal seeds give bit-identical weights."""
         super().__init__()
         self.config = config
-        empty = torch.empty(
-            config.vocab_size, config.d_model
-        )  # given, so that none are drawn; see `_initialise`
+        # A table is given, so that none is drawn; `_initialise` fills it.
+        empty = torch.empty(config.vocab_size, config.d_model)
         self.token_table = nn.Embedding(config.vocab_size, config.d_model, _weight=empty)
         positions = torch.zeros(config.context_length, config.d_model)
         if config.positions == "learned":
@@ -269,6 +268,19 @@ def gelu(x: Tensor) -> Tensor:
     if x.numel() > FEW_NUMBERS or x.requires_grad:
         return functional.gelu(x)
     return functional.gelu(x.reshape(2, -1).t()).t().reshape(x.shape)
+
+
+@torch.no_grad()
+def logits_of_prefixes(model: Decoder, tokens: Tensor) -> Tensor:
+    """Return the logits (T, V) that follow each prefix of these ids (T,), with nothing standing behind it.
+
+    Under the causal mask one pass over all ids gives what each prefix alone would; without it every prefix needs a pass
+    of its own.
+    """
+    rows = tokens[None]  # (1, T)
+    if model.config.causal:
+        return model(rows)[0]  # type: ignore[no-any-return]
+    return torch.cat([model(rows[:, :length])[:, -1] for length in range(1, len(tokens) + 1)])
 
 
 def join_traces(traces: list[Trace]) -> Trace:

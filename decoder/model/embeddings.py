@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from decoder.model.decoder import Decoder
+from decoder.model.decoder import Decoder, logits_of_prefixes
 
 Cell = tuple[int, int]
 """Row and time of a token in a batch, both from 0."""
@@ -110,16 +110,8 @@ def feed_back(model: Decoder, tokens: Sequence[int], token: int) -> FedBack:
 
 @torch.no_grad()
 def predictions(model: Decoder, tokens: Sequence[int]) -> list[int]:
-    """Return the id of the largest logit after each of these ids, (T,): what is predicted for times 1 to T.
-
-    Under the causal mask one pass over all ids tells what each prefix alone would; without it every prefix needs a pass
-    of its own, in which nothing stands after it.
-    """
-    ids = torch.tensor([list(tokens)])
-    if model.config.causal:
-        logits = model(ids)[0]  # (T, V)
-    else:
-        logits = torch.cat([model(ids[:, :length])[0, -1:] for length in range(1, len(tokens) + 1)])  # (T, V)
+    """Return the id of the largest logit after each prefix of these ids, (T,): what is predicted for times 1 to T."""
+    logits = logits_of_prefixes(model, torch.tensor([*tokens]))  # (T, V)
     return [int(token) for token in logits.argmax(dim=1)]
 
 
