@@ -1,8 +1,10 @@
-"""The words of the field, each explained in place in a sentence or two."""
+"""The words of the field, each explained in place: one component (assets/glossary), given a typed Python face."""
 
 from __future__ import annotations
 
 import streamlit as st
+
+from pages.ui import assets
 
 TERMS = {
     "token": (
@@ -149,9 +151,14 @@ OF_THE_STRIP = (
 )
 
 
+_component = st.components.v2.component(
+    "decoder_glossary",
+    html='<div class="root" role="group" aria-label="words of this page"></div>',
+    css=assets.text("glossary/glossary.css"),
+    js=assets.ELEMENTS + assets.text("glossary/glossary.js"),
+)
+
+
 def explain(*terms: str) -> None:
-    """Offer terms of TERMS in a line, each once; each opens where it stands."""
-    with st.container(horizontal=True, gap="xsmall", key="glossary"):
-        for term in dict.fromkeys(terms):
-            with st.popover(term, type="tertiary", width="content"):
-                st.text(TERMS[term])
+    """Offer terms of TERMS in a line, each once; each opens where it stands, in the browser alone."""
+    _component(key="glossary", data={"terms": {term: TERMS[term] for term in terms}})

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from decoder import load_corpus
 from decoder.training.presets import preset
+from pages.ui.glossary import TERMS
 
 CONFIG = preset("ibm")
 CORPUS = load_corpus("ibm")
@@ -408,9 +409,17 @@ def test_a_link_carries_sentence_and_notation_and_words_are_explained_in_place(v
     page = visit("tokens", sentence="NASA showed us gravity", notation="plain names").trained()
     assert [chip[:2] for chip in page.strips("token_chips")["text"]][1] == ("NASA", "token 1")
     assert next(iter(grid(page))) == "row 1"
-    page.key("glossary").get_by_role("button", name="padding").click()
-    expect(page.page.get_by_text("not a zero vector")).to_be_visible()
+    words = page.key("glossary").get_by_role("button")
+    words.filter(has_text=re.compile("^padding$")).click()
+    explained = page.key("glossary").locator("p")
+    expect(explained).to_have_text(TERMS["padding"])
     page.page.keyboard.press("Escape")
+    expect(explained).to_have_count(0)
+    for term in ("loss", "token"):  # by the keyboard; one at a time
+        word = words.filter(has_text=re.compile(f"^{term}$"))
+        word.press("Enter")
+        expect(explained).to_have_text(TERMS[term])
+        expect(word).to_have_attribute("aria-expanded", "true")
     page.type("sentence", "origami")
     expect(page.refusal).to_contain_text("origami")
     page.choose("corpus", "story")

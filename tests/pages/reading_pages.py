@@ -6,6 +6,7 @@ import re
 from pages.ui import aids, glossary
 
 KEY = re.compile(r"^\$\$ID-[0-9a-f]+-(.*)$", re.DOTALL)
+NO_PICTURES = ("said-", "glossary")
 # What the lecture calls things, as words of their own: x, x̂, p, ω, z, h, with an index or without.
 SYMBOL = re.compile(r"(?<!\w)[xpωzh]\u0302?(?:⁽[⁰-⁹¹²³]+⁾)?[₀-₉]*(?!\w)")
 # "arrow keys" are no keys of the attention.
@@ -32,7 +33,7 @@ def pictures_and_numbers(at):
         key = key_of(node)
         if node.type == "vega_lite_chart":
             found.append(("picture", within[-1]))
-        elif node.type == "bidi_component" and not key.startswith("said-") and not key.endswith(" sheet"):
+        elif node.type == "bidi_component" and not key.startswith(NO_PICTURES) and not key.endswith(" sheet"):
             found.append(("picture", key))
         elif node.type == "expander" and key.endswith(" numbers"):
             found.append(("numbers", key.removesuffix(" numbers")))
@@ -82,15 +83,15 @@ def said(node):
         yield from getattr(node, "options", [])
 
 
-def words_of(at, but=("glossary", "change ")):
-    """Every text of the page, but for containers whose keys begin so: the glossary, and the closed form of a fork.
+def words_of(at, but=("glossary",)):
+    """Every text of the page, but for elements and containers whose keys begin so: the glossary.
 
     The switch of the notation names the symbols, and is left out too.
     """
     return [
         text
         for node, within in walk(at.main)
-        if not any(key.startswith(but) for key in within) and key_of(node) != "notation"
+        if not any(key.startswith(but) for key in (*within, key_of(node))) and key_of(node) != "notation"
         for text in said(node)
     ]
 
@@ -108,5 +109,4 @@ def terms_in(texts):
 
 def terms_offered(at):
     """Terms that the page's glossary explains."""
-    offered = {node.value for node, within in walk(at.main) if "glossary" in within and node.type == "text"}
-    return {term for term, text in glossary.TERMS.items() if text in offered}
+    return set(sent(at, "glossary")["terms"])
