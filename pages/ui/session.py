@@ -309,10 +309,16 @@ def show(slot: str, lane: Lane, run_id: str) -> None:
         st.query_params[slot] = run_id
 
 
+def shown(slot: str) -> str:
+    """Return the run that this slot shows now."""
+    now: Shown = st.session_state[f"{slot} shown"]
+    return now.run_id
+
+
 def show_instead(slot: str, run_id: str) -> None:
     """Show this run in place of the one that is shown now."""
-    shown: Shown = st.session_state[f"{slot} shown"]
-    st.session_state[f"{slot} shown"] = shown._replace(run_id=run_id)
+    now: Shown = st.session_state[f"{slot} shown"]
+    st.session_state[f"{slot} shown"] = now._replace(run_id=run_id)
 
 
 def look(run_ids: Sequence[str]) -> None:
@@ -359,13 +365,13 @@ def _shown(slot: str, lane: Lane) -> str | None:
     """Return the run that is shown in place of the settings, if it is still there and they have not changed."""
     state = st.session_state
     adopted = state.pop(f"{slot} adopted", None)
-    shown = Shown(_settings(lane), adopted) if adopted else state.get(f"{slot} shown")
-    if shown is None or shown.settings != _settings(lane):
+    now = Shown(_settings(lane), adopted) if adopted else state.get(f"{slot} shown")
+    if now is None or now.settings != _settings(lane):
         return None
     try:
-        return store().run(shown.run_id).id
+        return store().run(now.run_id).id
     except UnknownRunError:  # the store needed its room
-        state[f"{slot} missing"] = shown.run_id
+        state[f"{slot} missing"] = now.run_id
         return None
 
 

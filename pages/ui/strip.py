@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import get_args
 
 import streamlit as st
@@ -121,9 +122,7 @@ def controls(exploration: Exploration, of: str = "") -> None:
                 on_click=_go_on,
                 args=(run.id,),
             )
-        # A key of its own for every run: the form of the next one is closed, and says what that one does.
-        with st.popover(f"Change from here on{of}", icon=":material/alt_route:", key=f"change {run.id}"):
-            _fork_form(exploration)
+        st.fragment(furniture.guarded(partial(_offer_fork, exploration, of)))()
     if refusal := st.session_state.pop("pause refusal", None):
         st.text(f"⚠ {refusal}")
 
@@ -140,6 +139,22 @@ def _go_on(run_id: str) -> None:
         session.store().resume(run_id)
     except ValueError as error:
         st.session_state["pause refusal"] = str(error)
+
+
+def _offer_fork(exploration: Exploration, of: str) -> None:
+    """Offer the form of a fork, which is drawn only while it is open; opening it draws nothing else of the page anew."""
+    if session.shown(exploration.slot) != exploration.run_id:  # the press has come here first
+        st.rerun()
+    # A key of its own for every run: the form of the next one is closed, and says what that one does.
+    box = st.popover(
+        f"Change from here on{of}",
+        icon=":material/alt_route:",
+        key=f"change {exploration.run_id}",
+        on_change="rerun",
+    )
+    if box.open:
+        with box:
+            _fork_form(exploration)
 
 
 def _fork_form(exploration: Exploration) -> None:

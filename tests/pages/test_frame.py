@@ -36,6 +36,12 @@ def refusals(at):
     return [text.value for text in at.text if text.value.startswith("⚠ ")]
 
 
+def with_open_form(at, run_id):
+    """The page with the form of a fork open."""
+    at.session_state[f"change {run_id}"] = True
+    return at.run()
+
+
 @pytest.mark.parametrize(
     ("corpus", "lanes"),
     [
@@ -222,7 +228,7 @@ def test_a_shared_run_is_not_paused_for_one_viewer(store):
 def test_a_fork_that_cannot_be_is_refused_and_what_was_typed_stays(store):
     train(store, preset("ibm"))
     run_id = store.request(preset("ibm"))
-    at = visit()
+    at = with_open_form(visit(), run_id)
     key = f"fork of {run_id}"
     at.number_input(key=f"{key} steps").set_value(STEPS)
     at.number_input(key=f"{key} rate").set_value(0.5)
@@ -272,9 +278,10 @@ def test_a_continued_training_says_with_what_and_from_where(store, monkeypatch):
 def test_a_link_to_a_training_with_any_learning_rate_opens(store, rate):
     config = dataclasses.replace(preset("ibm", seed=62), learning_rate=rate)
     train(store, config)
-    at = visit(run=store.request(config))
+    run_id = store.request(config)
+    at = with_open_form(visit(run=run_id), run_id)
     assert not at.exception
-    assert at.number_input(key=f"fork of {store.request(config)} rate").value == rate
+    assert at.number_input(key=f"fork of {run_id} rate").value == rate
 
 
 def test_who_follows_a_training_follows_a_longer_one_too(store, monkeypatch):
