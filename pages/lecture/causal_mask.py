@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from functools import partial
-from typing import get_args
 
 import streamlit as st
 
-from decoder import attend, causal_mask
+from decoder import causal_mask
 from decoder.figures import mask_words, words
 from decoder.figures.changes import change_bars
-from decoder.figures.mask_words import spelled
-from decoder.figures.matrices import head_table, head_thumbnails, masking_matrices, stages_table, token_labels
+from decoder.figures.matrices import token_labels
 from decoder.figures.tables import Table
-from decoder.figures.target_words import counted
 from decoder.inference.generation import encode_prompt
 from decoder.inference.prefixes import Comparison, compare_passes
 from decoder.language import clean
-from decoder.model.arithmetic import cell_arithmetic
-from decoder.model.masking import (
-    Way,
-    causal_effect,
-    first_scores,
-    flip_cells,
-    mask_row,
-    mask_scores,
-    measure_leaks,
-)
+from decoder.model.masking import causal_effect
 from pages.ui import aids, furniture, glossary, lanes, mask_questions, notation, session, strip
 from pages.ui.address import IN_ADDRESS
 from pages.ui.checks import check
-from pages.ui.choice import in_range, whole_numbers
+from pages.ui.mask_laboratory import Subject, laboratory
 from pages.ui.mask_questions import Trained
-from pages.ui.matrix import Cell, Head, matrices, thumbnails
 from pages.ui.sentence import as_sentence, choose_sentence, example
-from pages.ui.sheet import sheet
 
-FINITE_CHOICES = (-1.0, -2.0, -5.0, -10.0, -20.0)
-OWN_SCORES = 4
-FARTHEST_SCORE = 50.0
 WRITTEN = 3  # sentences of each decoder
 
 furniture.head(
@@ -50,7 +31,7 @@ furniture.head(
 exploration = session.explore()
 snapshot = strip.require(strip.show(exploration))
 corpus, model, state, name = exploration.corpus, snapshot.model, st.session_state, notation.name
-texts, trained_masked = corpus.tokenizer.tokens, exploration.config.decoder.causal
+texts = corpus.tokenizer.tokens
 
 notation.switch()
 glossary.explain(
@@ -83,343 +64,10 @@ causal = causal_mask(T)
 typed, eos = encode_prompt(corpus.tokenizer, clean(state["sentence"])), corpus.tokenizer.eos
 targets = [*typed[1:], *([] if eos is None or typed[-1] == eos else [eos])][:T]  # as on the first page
 
+# ---- C23, C25 and C27: scores, masked scores, exponentials, weights; how one of them comes about, and wrong ways
 
-def edits_in_link() -> list[tuple[int, int]]:
-    """Cells of `base` that the address opens and closes, "1.3,2.0"; none if it says anything else."""
-    try:
-        places = [
-            whole_numbers([int(part) for part in place.split(".")], (T, T))
-            for place in st.query_params.get("edits", "").split(",")
-        ]
-        cells = [(place[0], place[1]) for place in places if place]
-        flip_cells(base, cells)
-    except ValueError:
-        return []
-    return cells if len(set(cells)) == len(places) else []
-
-
-# ---- C23 and C27: scores, masked scores, exponentials, weights; the rows one after the other
-
-st.subheader("From scores to weights, in four steps")
-st.caption(
-    "Rows are queries (this token looks …), columns are keys (… at this token). Point at a cell to find it in all four "
-    "matrices; click it to see how it came about."
-)
-st.caption(
-    "**Row by row: which inputs predict which token.** Press Play, or step with Next. Each row is one prediction, made from "
-    "the inputs that its open cells name; all rows are computed at once."
-)
-with st.container(horizontal=True, vertical_alignment="center"):
-    masked = st.toggle(
-        "Causal mask",
-        value=trained_masked,
-        key="masked" if trained_masked else "masked_afterwards",
-        **IN_ADDRESS,
-        help="Switch it to see where the same decoder would look with and without it.",
-    )
-    editing = st.toggle(
-        "Edit the mask",
-        key="editing",
-        help="Then a click, or Enter, opens a closed cell and closes an open one.",
-    )
-    base = causal if masked else causal.new_ones(T, T)
-    edits = f"edits of {T} {masked}"  # of another sentence length, or of the other mask, there are others
-    if "edits read" not in state:  # a link is read once; afterwards the address follows what is edited here
-        state["edits read"] = True
-        state.setdefault(edits, edits_in_link())
-    flips: list[tuple[int, int]] = state.setdefault(edits, [])
-    st.button(
-        "Reset the mask", icon=":material/restart_alt:", key="reset", on_click=flips.clear, disabled=not flips
-    )
-
-
-def flip(cell: Cell) -> None:
-    """Open or close a cell, and look at it; a row must keep an open one."""
-    place = (cell.row, cell.column)
-    wanted = [other for other in flips if other != place] if place in flips else [*flips, place]
-    try:
-        flip_cells(base, wanted)
-        state[edits] = wanted
-    except ValueError as error:
-        state["mask refusal"] = str(error)
-    look_at(cell)
-
-
-def look_at(cell: Cell) -> None:
-    """Show this cell, in the sliders and so in the address as well."""
-    state["mask panel"], state["row"], state["column"] = cell
-
-
-def look_into(head: Head) -> None:
-    """Show this head."""
-    state["layer"], state["head"] = head
-
-
-mask = flip_cells(base, flips)
-if flips:
-    st.query_params["edits"] = ",".join(f"{row}.{column}" for row, column in flips)
-elif "edits" in st.query_params:
-    del st.query_params["edits"]
-trace = model.trace(sentence.ids, mask=mask)
-probabilities = trace.logits[0].softmax(dim=-1)  # (T, V)
-
-
-def walk_line(row: int) -> str:
-    """What a row may look at, and what it predicts from that."""
-    seen = mask[row].nonzero().flatten().tolist()
-    share, token = probabilities[row].max(dim=0)
-    target = (texts[targets[row]], probabilities[row, targets[row]].item()) if row < len(targets) else None
-    return mask_words.walk_line(
-        spelled(seen, lambda place: name("embedding", t=place)),
-        name("token", t=row + 1),
-        (texts[int(token)], share.item()),
-        target,
-        alone=len(seen) == 1,
-    )
-
-
-steps = st.container()
-st.markdown("**Another head, another cell**")
-st.caption(
-    "The weights of every layer and head for the same sentence. Click one to see its four steps above; the address carries "
-    "your choice."
-)
-pictures = st.container()
-heads = head_thumbnails(trace)
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    for key, count in (("layer", len(heads)), ("head", len(heads[0])), ("row", T), ("column", T)):
-        in_range(key, count)
-    layer = st.selectbox("Layer", range(len(heads)), key="layer", **IN_ADDRESS, width=120)
-    head = st.selectbox("Head", range(len(heads[0])), key="head", **IN_ADDRESS, width=120)
-    row, column = (
-        st.slider(label, 0, T - 1, default, key=key, **IN_ADDRESS, width=210) if T > 1 else 0
-        for label, key, default in (
-            ("Row: the query", "row", min(2, T - 1)),
-            ("Column: the key", "column", 0),
-        )
-    )
-with pictures:
-    thumbnails(heads, key="mask_heads", selected=(layer, head), on_choose=look_into)
-    aids.numbers(partial(head_table, heads, labels), key="mask_heads", code=(attend,))
-block = trace.blocks[layer]
-stages = mask_scores(block.attention.scores[0, head], mask)  # (T, T) each
-
-with steps:
-    cell = matrices(
-        masking_matrices(stages, ~mask),
-        rows=labels,
-        columns=labels,
-        key="mask_matrices",
-        selected=(state.get("mask panel", 3), row, column),
-        on_choose=look_at,
-        press="opens or closes the cell" if editing else "",
-        on_press=flip,
-        cross=True,
-        walk=[walk_line(row) for row in range(T)],
-    )
-    if refusal := state.pop("mask refusal", None):
-        with st.container(key="mask_refusal"):
-            st.text(f"⚠ {refusal}")
-    furniture.say(
-        mask_words.mask_sentence(
-            T,
-            open_future=int((mask & ~causal).sum()),
-            closed_past=int((~mask & causal).sum()),
-            trained_masked=trained_masked,
-            layer=layer,
-            head=head,
-        ),
-        key="what_mask",
-    )
-    aids.numbers(
-        stages_table("scores, masked scores, exponentials and weights", stages, labels),
-        key="mask_matrices",
-        code=(attend, mask_scores),
-    )
-    check("c27", mask_questions.which_inputs(T))
-check("c23", mask_questions.how_many_masked(T + 1), mask_questions.is_diagonal_masked())
-
-# ---- C25: the arithmetic of one cell, and wrong ways to mask
-
-st.subheader("How one weight comes about")
-if cell:
-    numbers = cell_arithmetic(block, head, cell.row, cell.column)
-    st.text(f"query {labels[cell.row]}   looks at   key {labels[cell.column]}")
-    widths = f"{model.config.d_model} / {counted(model.config.n_heads, 'head')} = {len(numbers.query)}"
-    for title, spell in (
-        (
-            f"1. Score: query times key, divided by the root of the head width, a width of {widths}",
-            words.score_arithmetic,
-        ),
-        ("2. Mask", words.mask_arithmetic),
-        ("3. Softmax: exponentials, divided by the sum of their row", words.weight_arithmetic),
-    ):
-        st.caption(title)
-        st.code(spell(numbers, cell.row, cell.column), language=None, wrap_lines=True)
-    aids.numbers(
-        Table(
-            f"query {labels[cell.row]} times key {labels[cell.column]}, layer {layer}, head {head}",
-            ["number", "query", "key", "product"],
-            [
-                [at, *values]
-                for at, values in enumerate(zip(numbers.query, numbers.key, numbers.products, strict=True), 1)
-            ],
-        ),
-        key="cell_arithmetic",
-        code=(cell_arithmetic,),
-    )
-else:
-    st.caption("Click a cell of the matrices above.")
-
-st.subheader("Four scores of your own")
-st.caption(
-    "One row of a sentence of four tokens. Change its scores, choose which row it is, and what is put where a score is closed: "
-    "the softmax is the decoder's own. "
-    + mask_words.own_scores_sentence(
-        row,
-        T,
-        OWN_SCORES,
-        alike=mask[row].nonzero().flatten().tolist() == [*range(min(row, OWN_SCORES - 1) + 1)],
-    )
-)
-real = first_scores(stages.scores[row], OWN_SCORES, FARTHEST_SCORE)
-
-
-def set_scores(scores: Sequence[float], row: int, *, follow: bool = False) -> None:
-    """Put these scores into the four fields, as those of this row; they may follow what is chosen above."""
-    state["own row"] = row
-    for at, score in enumerate(scores):
-        state[f"own score {at}"] = score
-    state["own scores follow"] = (*scores, row) if follow else None
-
-
-def own_row() -> None:
-    """Turn four scores into weights; a change draws nothing else of the page anew."""
-    fields = tuple(state.get(key) for key in (*(f"own score {at}" for at in range(OWN_SCORES)), "own row"))
-    if None in fields or fields == state.get("own scores follow"):
-        set_scores(real, min(row, OWN_SCORES - 1), follow=True)
-    with st.container(horizontal=True):
-        st.button(
-            "Four equal scores, row 1", key="equal_scores", on_click=set_scores, args=([0.0] * OWN_SCORES, 1)
-        )
-        st.button(
-            f"Scores of row {row} above",
-            key="real_scores",
-            on_click=set_scores,
-            args=(real, min(row, OWN_SCORES - 1)),
-            kwargs={"follow": True},
-        )
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        scores = [
-            st.number_input(
-                f"score on key {at}",
-                -FARTHEST_SCORE,
-                FARTHEST_SCORE,
-                step=0.5,
-                format="%.3f",
-                key=f"own score {at}",
-                persist_state="session",
-                width=150,
-            )
-            for at in range(OWN_SCORES)
-        ]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        which = st.selectbox(
-            "which row it is",
-            range(OWN_SCORES),
-            format_func=mask_words.row_name,
-            key="own row",
-            persist_state="session",
-            width=230,
-        )
-        fill = st.select_slider(
-            "in place of a closed score",
-            (*FINITE_CHOICES, -math.inf),
-            value=-math.inf,
-            format_func=words.number,
-            key="own mask value",
-            persist_state="session",
-            width=320,
-        )
-    open_cells, finite = which + 1, None if math.isinf(fill) else fill
-    own = mask_row(scores, which) if finite is None else mask_row(scores, which, "finite number", finite)
-    table = mask_words.row_table(*(stage.tolist() for stage in own))
-    sheet(table, key="own_scores")
-    furniture.say(
-        mask_words.row_sentence(own.exponentials.tolist(), own.weights.tolist(), open_cells, finite),
-        key="what_own_scores",
-    )
-    aids.numbers(table, key="own_scores", code=(mask_row, mask_scores))
-
-
-st.fragment(own_row)()
-
-st.subheader("Why −∞, and why before the softmax? Four ways to get it wrong")
-st.caption(
-    f"The scores of layer {layer}, head {head}, {'with the causal mask in the layers below, ' if layer else ''}masked in five "
-    "ways, in this head alone. All but the first are mistakes that are easily made, and easily overlooked."
-)
-way: Way = st.pills(  # on a phone they stand in several lines
-    "How closed cells are kept out",
-    get_args(Way),
-    default="finite number",
-    required=True,
-    format_func=mask_words.WAY_NAMES.__getitem__,
-    key="way",
-    **IN_ADDRESS,
-)
-finite = FINITE_CHOICES[0]
-if way == "finite number":
-    finite = st.select_slider(
-        "in place of −∞",
-        FINITE_CHOICES,
-        value=finite,
-        format_func=words.number,
-        key="finite",
-        **IN_ADDRESS,
-        width=320,
-    )
-right = (
-    model.trace(sentence.ids, mask=causal).blocks[layer].attention.scores[0, head]
-)  # below it all is right
-masked_this_way = mask_scores(right, causal, way, finite)
-scores_note, weights_note = mask_words.way_notes(way, finite)
-matrices(
-    masking_matrices(masked_this_way, ~causal, note=scores_note, weights_note=weights_note)[1:],
-    rows=labels,
-    columns=labels,
-    key="way_matrices",
-    cross=True,
-)
-aids.numbers(
-    stages_table(f"masked in this way: {mask_words.way_name(way, finite)}", masked_this_way, labels),
-    key="way_matrices",
-    code=(mask_scores,),
-)
-leaks = measure_leaks(model, sentence.ids, layer, head, finite)
-furniture.say(
-    mask_words.leak_sentence(way, leaks[way], finite, texts, tokens[-1], above=layer > 0), key="what_leak"
-)
-ways = Table(
-    "what each way lets through",
-    ["way", "share on the future", "row sums from", "to", "earlier results move"],
-    [
-        [mask_words.way_name(other, finite), leak.closed_share, min(leak.sums), max(leak.sums), leak.moved]
-        for other, leak in leaks.items()
-    ],
-)
-sheet(ways, key="ways")
-st.caption(
-    "Share on the future: of all weight. Earlier results move: the greatest change of weights times values in any row before "
-    f"the last, when the last token is replaced by {mask_words.tried(leaks[way], len(texts))}, one after the other."
-)
-aids.numbers(ways, key="ways", code=(measure_leaks,))
-check(
-    "c25",
-    mask_questions.first_weight(),
-    mask_questions.equal_scores(),
-    mask_questions.how_much_leaks(),
-)
+subject = Subject(model, texts, sentence, targets)
+st.fragment(furniture.guarded(partial(laboratory, subject)))()
 
 # ---- C24: each token sees itself and the past
 
