@@ -67,7 +67,15 @@ targets = [*typed[1:], *([] if eos is None or typed[-1] == eos else [eos])][:T] 
 # ---- C23, C25 and C27: scores, masked scores, exponentials, weights; how one of them comes about, and wrong ways
 
 subject = Subject(model, texts, sentence, targets)
-st.fragment(furniture.guarded(partial(laboratory, subject)))()
+
+
+def experiment() -> None:
+    """Draw the laboratory: a click there draws only this again, not the rest of the page."""
+    session.look([exploration.run_id])  # who clicks here still looks at it
+    laboratory(subject)
+
+
+st.fragment(furniture.guarded(experiment))()
 
 # ---- C24: each token sees itself and the past
 
