@@ -11,8 +11,16 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from decoder.config import TrainConfig
+from decoder.language import open_corpus
 from decoder.training.evaluation import Evaluation
 from decoder.training.trainer import TrainStep
+
+ROW_BYTES = 120
+"""Of one update or evaluation in the store, beside its losses per position."""
+
+TENSOR_BYTES = 108
+"""Of one tensor in the head of a file: its name, shape and place."""
 
 
 class MetricsRow(NamedTuple):
@@ -126,6 +134,22 @@ def snapshot_steps(steps: int) -> frozenset[int]:
     interval = 20 * math.ceil(steps / 300)
     wanted = (0, 5, 10, 20, 40, *range(interval, steps, interval))
     return frozenset({step for step in wanted if step < steps} | {steps})
+
+
+def planned_bytes(config: TrainConfig, start: int = 0) -> int:
+    """Return what a run takes in the store at its end, rather a little more than less.
+
+    Args:
+        config: what is trained.
+        start: number of updates that it shares with its parent, in whose history they are kept.
+    """
+    shape = config.decoder
+    kept = sum(step > start or not start for step in snapshot_steps(config.steps))
+    file = 4 * shape.n_parameters + TENSOR_BYTES * (5 + 12 * shape.n_layers)
+    files = kept + 3  # a checkpoint also holds two moments of every weight
+    rows = config.steps - start + kept + 1  # a fork may evaluate its first decoder once more
+    positions = min(shape.context_length, open_corpus(config.corpus, shape.context_length).context_length)
+    return len(config.to_json()) + files * file + rows * (ROW_BYTES + 4 * positions)
 
 
 def _pack(losses: Tensor) -> bytes:

@@ -21,7 +21,7 @@ import psutil
 import sqlalchemy as sql
 
 from decoder.runs.database import StoreError
-from decoder.runs.history import Checkpoint, Costs, History
+from decoder.runs.history import ROW_BYTES, Checkpoint, Costs, History
 from decoder.runs.store import WATCHED_SECONDS, State, Store
 from decoder.runs.tables import CHECKPOINTS, CONFIGS, EVALUATIONS, METRICS, RUNS, SNAPSHOTS, VIEWS
 
@@ -35,9 +35,6 @@ CLOCK_SECONDS = 60.0
 
 FORGOTTEN_SECONDS = 3_600.0
 """So old looks are no longer kept."""
-
-METRICS_ROW_BYTES = 120
-"""Of one update, beside its losses per position."""
 
 RUNNABLE = ("waiting", "training")
 _TAKING, _LEAVING = threading.Lock(), threading.Event()
@@ -161,13 +158,12 @@ def commit(
         SNAPSHOTS: history.snapshot_rows(),
         CHECKPOINTS: [] if history.checkpoint is None else [_checkpoint_row(history.checkpoint)],
     }
-    values["bytes"] = RUNS.c.bytes + _bytes_of_quantum(tables, first_checkpoint=lease.checkpoint_step is None)
     with store.database.write() as connection:
         if not connection.execute(own.values(values)).rowcount:
             return False
         for table, rows in tables.items():
             store.database.upsert(connection, table, [{"run_id": lease.run_id, **row} for row in rows])
-        if state != "training":  # what was replayed has been counted twice
+        if state != "training":  # what was planned for it and is not used is free again
             mine = sql.update(RUNS).where(RUNS.c.id == lease.run_id)
             connection.execute(mine.values(bytes=_bytes_of_run()))
     return True
@@ -264,6 +260,7 @@ def _free(store: Store, which: sql.ColumnElement[bool], deaths: int) -> None:
         "deaths": died,
         "state": state,
         "error": sql.case((poison, error), else_=None),
+        "bytes": sql.case((poison, _bytes_of_run()), else_=RUNS.c.bytes),
     }
     with store.database.write() as connection:
         connection.execute(free.values(values))
@@ -288,13 +285,6 @@ def _checkpoint_row(kept: Checkpoint) -> dict[str, object]:
     return {"step": kept.step, "file": kept.file, "checksum": kept.checksum}
 
 
-def _bytes_of_quantum(tables: dict[sql.Table, list[dict[str, Any]]], *, first_checkpoint: bool) -> int:
-    """What a quantum adds to the store; a later checkpoint takes the place of the one before."""
-    files = tables[SNAPSHOTS] + (tables[CHECKPOINTS] if first_checkpoint else [])
-    losses = sum(METRICS_ROW_BYTES + len(row["loss_per_position"]) for row in tables[METRICS])
-    return losses + sum(len(row["file"]) for row in files)
-
-
 def _bytes_of_run() -> sql.ColumnElement[int]:
     """What a run takes in the store, near enough for the quota."""
 
@@ -302,5 +292,6 @@ def _bytes_of_run() -> sql.ColumnElement[int]:
         taken = sql.func.coalesce(sql.func.sum(sql.func.length(column) + beside), 0)
         return sql.select(taken).where(column.table.c.run_id == RUNS.c.id).scalar_subquery()
 
-    losses = total(METRICS.c.loss_per_position, METRICS_ROW_BYTES)
-    return total(CONFIGS.c.text) + total(SNAPSHOTS.c.file) + total(CHECKPOINTS.c.file) + losses
+    files = total(SNAPSHOTS.c.file) + total(CHECKPOINTS.c.file)
+    rows = [total(table.c.loss_per_position, ROW_BYTES) for table in (METRICS, EVALUATIONS)]
+    return total(CONFIGS.c.text) + files + rows[0] + rows[1]

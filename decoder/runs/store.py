@@ -20,8 +20,18 @@ from decoder.language import open_corpus
 from decoder.model.checkpoint import load_weights
 from decoder.model.decoder import Decoder
 from decoder.runs.database import Database, StoreError, locate
-from decoder.runs.history import Checkpoint, EvaluationRow, MetricsRow
-from decoder.runs.tables import CHECKPOINTS, CONFIGS, EVALUATIONS, METRICS, OF_A_RUN, RUNS, SNAPSHOTS, VIEWS
+from decoder.runs.history import Checkpoint, EvaluationRow, MetricsRow, planned_bytes
+from decoder.runs.tables import (
+    CHECKPOINTS,
+    CONFIGS,
+    EVALUATIONS,
+    FORMAT,
+    METRICS,
+    OF_A_RUN,
+    RUNS,
+    SNAPSHOTS,
+    VIEWS,
+)
 from decoder.seeds import generator_for
 from decoder.training.trainer import WEIGHTS, check_fit
 
@@ -40,7 +50,7 @@ MOST_STRETCHES = 50
 """So often one training may be continued in another way, each time from the last."""
 
 QUOTA_MB = "2000"
-"""What all runs together may take in the store; the environment's DECODER_QUOTA_MB changes it."""
+"""What all runs together may take in the store, those that go on at their full size; DECODER_QUOTA_MB changes it."""
 
 
 @dataclass(frozen=True)
@@ -121,14 +131,13 @@ class Store:
                 trained to its end; any other is paused once nobody looks.
 
         Raises:
-            ValueError: if the training is larger than the limits, does not fit its corpus, or the store is full.
+            ValueError: if the training is larger than the limits, does not fit its corpus, or the store has no room for
+                all that it will take.
         """
         run_id = _digest(config.to_json())
         if not self._knows(run_id):
             _check_trainable(config)
-            self._check_room()
-            with self.database.write() as connection:
-                self._insert(connection, self._new_row(run_id, config), config)
+            self._add(self._new_row(run_id, config), config)
         if viewer:
             self.watch(run_id, viewer)
         return run_id
@@ -147,7 +156,8 @@ class Store:
                 decoder, of which only the mask may change.
 
         Raises:
-            ValueError: if the parent has not come to this step, or the changed training is not possible.
+            ValueError: if the parent has not come to this step, the changed training is not possible, or the store has no
+                room for all that it will take.
         """
         run = self.run(run_id)
         if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step <= run.step:
@@ -173,9 +183,8 @@ class Store:
             fork_id = _digest(f"{parent.run_id}/{step}/{config.to_json()}")
             if not self._knows(fork_id):
                 _check_trainable(config)
-                self._check_room(keep=parent.run_id)
                 try:
-                    self._insert_fork(self._new_row(fork_id, config, parent.run_id, step), config)
+                    self._add(self._new_row(fork_id, config, parent.run_id, step), config)
                 except StoreError as error:
                     if isinstance(error.__cause__, IntegrityError):  # its parent was removed at this moment
                         raise _unknown(parent.run_id) from error
@@ -342,7 +351,7 @@ class Store:
             "state": "waiting",
             "step": step,
             "pinned": False,
-            "bytes": len(config.to_json()),
+            "bytes": planned_bytes(config, step),
             "created": self.database.now,
             "quanta": 0,
             "advanced": self.database.now,
@@ -353,30 +362,25 @@ class Store:
             "deaths": 0,
         }
 
-    def _insert(self, connection: sql.Connection, row: dict[str, Any], config: TrainConfig) -> bool:
-        """Insert a run and return True; False if it is there already."""
-        if not self.database.insert_new(connection, RUNS, row):
-            return False
-        connection.execute(sql.insert(CONFIGS), {"run_id": row["id"], "text": config.to_json()})
-        return True
+    def _add(self, row: dict[str, Any], config: TrainConfig) -> None:
+        """Insert a run, and with a fork its parent's last state if that is not beyond it, unless it is there already.
 
-    def _insert_fork(self, row: dict[str, Any], config: TrainConfig) -> None:
-        """Insert a fork, and with it the parent's last state if that is not beyond the fork."""
-        states = sql.select(sql.literal(row["id"]), *CHECKPOINTS.c[1:]).where(
-            CHECKPOINTS.c.run_id == row["parent"], CHECKPOINTS.c.step <= row["fork_step"]
-        )
+        Room for all that it will take is made in the same transaction: who is refused has pushed nobody out.
+
+        Raises:
+            StoreError: if there is not so much room.
+        """
         with self.database.write() as connection:
-            if self._insert(connection, row, config):
-                connection.execute(sql.insert(CHECKPOINTS).from_select([*CHECKPOINTS.c], states))
-                copied = sql.select(
-                    CHECKPOINTS.c.step, sql.func.length(CHECKPOINTS.c.file).label("bytes")
-                ).where(CHECKPOINTS.c.run_id == row["id"])
-                kept = connection.execute(copied).first()
-                if kept is not None:
-                    mine = sql.update(RUNS).where(RUNS.c.id == row["id"])
-                    connection.execute(
-                        mine.values(checkpoint_step=kept.step, bytes=RUNS.c.bytes + kept.bytes)
-                    )
+            # One after the other: else two would both take the last room.
+            connection.scalar(sql.select(FORMAT).with_for_update())
+            if not self.database.insert_new(connection, RUNS, row):
+                return
+            connection.execute(sql.insert(CONFIGS), {"run_id": row["id"], "text": config.to_json()})
+            if row["parent"]:
+                _copy_state(connection, row["id"], row["parent"], row["fork_step"])
+            while (taken := _taken(connection)) > self.quota_bytes:
+                if not self._evict_one(connection):
+                    raise _full(taken - row["bytes"], row["bytes"], self.quota_bytes)
 
     def _read_lineage(self, run_id: str) -> tuple[Segment, ...]:
         """Return the stretches of a run's history, oldest first; the last one is its own."""
@@ -452,56 +456,46 @@ class Store:
         """Return the stretch of a run's history in which it stood after `step` updates."""
         return [segment for segment in self.lineage(run_id) if segment.start < step or not segment.start][-1]
 
-    def evict(self, keep: str = "") -> int:
-        """Remove runs, but not `keep`, until the rest is within the quota; return how many bytes that rest takes.
+    def evict(self) -> int:
+        """Remove runs until the rest is within the quota; return how many bytes that rest takes, or will take.
 
-        Runs that are pinned, looked at, not ended or continued by others stay, even above the quota; of the
-        rest those go first that were looked at longest ago.
+        There is something to do only if the quota has become smaller: nothing new is let in above it. Runs that are
+        pinned, looked at, not ended or continued by others stay; of the rest those go first that were looked at
+        longest ago.
         """
-        while (taken := self._bytes()) > self.quota_bytes and self._evict_one(keep):
-            pass
-        return taken
+        while True:
+            with self.database.read() as connection:
+                taken = _taken(connection)
+            if taken <= self.quota_bytes:
+                return taken
+            with self.database.write() as connection:
+                if not self._evict_one(connection):
+                    return taken
 
     # -- inside
 
-    def _check_room(self, keep: str = "") -> None:
-        """Make room for one more run, or raise."""
-        taken = self.evict(keep)
-        if taken > self.quota_bytes:
-            raise StoreError(
-                f"the store holds {taken / 1e6:,.0f} MB of trainings that somebody looks at or keeps, "
-                f"and may hold {self.quota_bytes / 1e6:,.0f} MB: try again later, or raise DECODER_QUOTA_MB"
-            )
-
-    def _bytes(self) -> int:
-        with self.database.read() as connection:
-            return int(connection.scalar(sql.select(sql.func.coalesce(sql.func.sum(RUNS.c.bytes), 0))) or 0)
-
-    def _evict_one(self, keep: str) -> bool:
+    def _evict_one(self, connection: sql.Connection) -> bool:
         """Remove the run that may go first; False if none may."""
         child = RUNS.alias()
         looked = sql.func.coalesce(RUNS.c.viewed, RUNS.c.advanced)
         removable = sql.and_(
-            RUNS.c.id != keep,
             RUNS.c.pinned.is_(False),
             RUNS.c.lease.is_(None),
             RUNS.c.state.in_(("paused", "finished", "failed")),
             ~self.database.within(looked, WATCHED_SECONDS),
             ~sql.exists().where(child.c.parent == RUNS.c.id),
         )
-        with self.database.read() as connection:
-            run_id = connection.scalar(sql.select(RUNS.c.id).where(removable).order_by(looked).limit(1))
+        run_id = connection.scalar(sql.select(RUNS.c.id).where(removable).order_by(looked).limit(1))
         if run_id is None:
             return False
-        with self.database.write() as connection:
-            # Asked again with the row locked: somebody may have begun to look at it, or to continue it.
-            connection.execute(sql.update(RUNS).where(RUNS.c.id == run_id).values(bytes=RUNS.c.bytes))
-            connection.execute(sql.select(RUNS.c.id).where(RUNS.c.id == run_id).with_for_update())
-            if connection.scalar(sql.select(RUNS.c.id).where(RUNS.c.id == run_id, removable)) is None:
-                return True
-            for table in OF_A_RUN:
-                connection.execute(sql.delete(table).where(table.c.run_id == run_id))
-            connection.execute(sql.delete(RUNS).where(RUNS.c.id == run_id))
+        # Asked again with the row locked: somebody may have begun to look at it, or to continue it.
+        connection.execute(sql.update(RUNS).where(RUNS.c.id == run_id).values(bytes=RUNS.c.bytes))
+        connection.execute(sql.select(RUNS.c.id).where(RUNS.c.id == run_id).with_for_update())
+        if connection.scalar(sql.select(RUNS.c.id).where(RUNS.c.id == run_id, removable)) is None:
+            return True
+        for table in OF_A_RUN:
+            connection.execute(sql.delete(table).where(table.c.run_id == run_id))
+        connection.execute(sql.delete(RUNS).where(RUNS.c.id == run_id))
         self.lineage.cache_clear()
         self._select.cache_clear()
         return True
@@ -564,6 +558,35 @@ def _check_trainable(config: TrainConfig) -> None:
     corpus = open_corpus(config.corpus, config.decoder.context_length)
     check_fit(config, corpus)
     corpus.batch(1, generator_for(config.seed, 1, "batch"), window=config.decoder.context_length)
+
+
+def _copy_state(connection: sql.Connection, run_id: str, parent: str, step: int) -> None:
+    """Give a new run its parent's last state, if that is not beyond this step."""
+    state = sql.select(sql.literal(run_id), *CHECKPOINTS.c[1:]).where(
+        CHECKPOINTS.c.run_id == parent, CHECKPOINTS.c.step <= step
+    )
+    connection.execute(sql.insert(CHECKPOINTS).from_select([*CHECKPOINTS.c], state))
+    copied = sql.select(CHECKPOINTS.c.step).where(CHECKPOINTS.c.run_id == run_id).scalar_subquery()
+    connection.execute(sql.update(RUNS).where(RUNS.c.id == run_id).values(checkpoint_step=copied))
+
+
+def _taken(connection: sql.Connection) -> int:
+    """Return how many bytes all runs take, or will take: what was planned for them, until they have ended."""
+    return int(connection.scalar(sql.select(sql.func.sum(RUNS.c.bytes))) or 0)
+
+
+def _full(kept: float, wanted: float, quota: float) -> StoreError:
+    """Return the sentence that says why a run that wants so many bytes is not let in beside those that stay."""
+    room = f"the store may hold {quota / 1e6:,.1f} MB"
+    if wanted > quota:
+        return StoreError(
+            f"this training would take {wanted / 1e6:,.1f} MB and {room}: "
+            "choose a smaller decoder, or raise DECODER_QUOTA_MB"
+        )
+    return StoreError(
+        f"this training would take {wanted / 1e6:,.1f} MB, {room}, and {kept / 1e6:,.1f} MB of it are for trainings "
+        "that go on or that somebody looks at or keeps: try again later, or raise DECODER_QUOTA_MB"
+    )
 
 
 def _flat(config: TrainConfig) -> dict[str, Any]:

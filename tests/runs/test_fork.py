@@ -379,10 +379,10 @@ def test_a_fork_of_a_run_that_is_removed_at_that_moment_says_that_it_is_gone(
     finish(store, parent)
     let_time_pass(store, 100)
 
-    def make_room(**_keep):
+    def make_room(*_arguments):
         store.quota_bytes = 0
         store.evict()
 
-    monkeypatch.setattr(store, "_check_room", make_room)
+    monkeypatch.setattr(importlib.import_module("decoder.runs.store"), "_check_trainable", make_room)
     with pytest.raises(UnknownRunError, match=f"there is no run '{parent}' in this store"):
         store.fork(parent, 5, mode="free_running")

@@ -1,15 +1,18 @@
 """What the store may hold: the least looked at goes first, what somebody needs stays, and a full store says so."""
 
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import sqlalchemy as sql
-from undisturbed import assert_undisturbed, tiny
+from undisturbed import TINY, assert_undisturbed, tiny
 
 from decoder.config import DecoderConfig, TextSource
 from decoder.language import open_corpus
 from decoder.runs import leases
 from decoder.runs.advance import Advancer
 from decoder.runs.database import StoreError
-from decoder.runs.leases import METRICS_ROW_BYTES
+from decoder.runs.history import ROW_BYTES, planned_bytes
 from decoder.runs.store import open_store
 from decoder.runs.tables import METADATA, OF_A_RUN, RUNS
 
@@ -33,6 +36,20 @@ def held(store):
         return set(connection.scalars(sql.select(RUNS.c.id)))
 
 
+def really_taken(store, run_id):
+    with store.database.read() as connection:
+        return connection.scalar(sql.select(leases._bytes_of_run()).where(RUNS.c.id == run_id))
+
+
+def file_bytes(store):
+    """How large an SQLite file is, without the log beside it; 0 for another database."""
+    if store.database.url.get_backend_name() != "sqlite":
+        return 0
+    with store.database.read() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        return pages * connection.exec_driver_sql("PRAGMA page_size").scalar()
+
+
 def size(store, run_id):
     with store.database.read() as connection:
         return connection.scalar(sql.select(RUNS.c.bytes).where(RUNS.c.id == run_id))
@@ -47,10 +64,14 @@ def test_what_a_run_takes_is_counted(store, finished):
             for name in ("snapshots", "checkpoints")
             for file in connection.scalars(sql.select(tables[name].c.file))
         ]
-        losses = connection.scalars(sql.select(tables["metrics"].c.loss_per_position)).all()
-    assert len(losses) == store.run(run_id).step
+        losses = [
+            losses
+            for name in ("metrics", "evaluations")
+            for losses in connection.scalars(sql.select(tables[name].c.loss_per_position))
+        ]
+    assert len(losses) == store.run(run_id).step + len(store.snapshots(run_id))
     asked = len(store.run(run_id).config.to_json())
-    assert size(store, run_id) == asked + sum(files) + sum(METRICS_ROW_BYTES + len(row) for row in losses)
+    assert size(store, run_id) == asked + sum(files) + sum(ROW_BYTES + len(row) for row in losses)
     assert store.evict() == size(store, run_id)
 
 
@@ -63,11 +84,9 @@ def test_a_text_of_ones_own_counts_from_the_moment_that_it_is_asked_for(store, l
         store.request(tiny(corpus=text, decoder=decoder), viewer="ada")
         for text, decoder in zip(texts, decoders, strict=True)
     ]
-    assert [size(store, run_id) for run_id in ids] == [
-        len(store.run(run_id).config.to_json()) for run_id in ids
-    ]
+    assert all(size(store, run_id) > len(store.run(run_id).config.to_json()) for run_id in ids)
     pause_unwatched_after(store, let_time_pass)
-    store.quota_bytes = 2.5 * len(texts[0].text)
+    store.quota_bytes = 2.5 * size(store, ids[0])
     store.evict()
     assert len(held(store)) == 2
 
@@ -83,12 +102,137 @@ def test_a_long_text_does_not_stand_in_the_row_that_every_quantum_writes(store):
     assert store.run(run_id).config.corpus == text
 
 
-def test_a_fork_counts_the_state_that_it_begins_with(store, finished):
-    fork = store.fork(finished(0), 2, mode="free_running", steps=9)
-    with store.database.read() as connection:
-        states = METADATA.tables["checkpoints"]
-        file = connection.scalar(sql.select(states.c.file).where(states.c.run_id == fork))
-    assert size(store, fork) == len(store.run(fork).config.to_json()) + len(file)
+def check_size_while_it_is_trained(store, run_id, planned):
+    advancer = Advancer(store)
+    while not advancer.advance(run_id, 0.02).done:
+        assert size(store, run_id) == planned, "what it writes is counted already"
+        assert really_taken(store, run_id) <= planned
+    taken = really_taken(store, run_id)
+    assert 0.8 * planned <= taken <= planned
+    assert size(store, run_id) == taken
+
+
+WIDE = dataclasses.replace(TINY.decoder, d_model=32)
+LONG = dataclasses.replace(TINY.decoder, context_length=200)
+TEXT = TextSource("some words that come again and again " * 40)
+TEXT_SIZE = open_corpus(TEXT, 60).tokenizer.vocab_size
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        tiny(),
+        tiny(steps=1),
+        tiny(steps=300, decoder=dataclasses.replace(TINY.decoder, positions="none")),
+        tiny(steps=20, decoder=dataclasses.replace(WIDE, n_layers=3)),
+        tiny(steps=20, decoder=LONG),
+        tiny(steps=20, corpus=TEXT, decoder=DecoderConfig(TEXT_SIZE, 60, 2, 2, 32)),
+    ],
+    ids=["tiny", "one update", "many updates", "several layers", "a context above the corpus", "a text"],
+)
+def test_what_is_planned_for_a_run_is_a_little_more_than_what_it_takes(store, config):
+    run_id = store.request(config)
+    planned = size(store, run_id)
+    assert planned == planned_bytes(config)
+    fork_planned = planned_bytes(dataclasses.replace(config, batch_size=2, steps=25), start=1)
+    check_size_while_it_is_trained(store, run_id, planned)
+    fork = store.fork(run_id, 1, batch_size=2, steps=25)
+    check_size_while_it_is_trained(store, fork, fork_planned)
+
+
+def test_what_a_failed_run_did_not_use_is_free_again(store):
+    run_id = store.request(tiny(learning_rate=1e30))
+    planned = size(store, run_id)
+    advancer = Advancer(store)
+    while not advancer.advance(run_id, 0.02).done:
+        pass
+    assert store.run(run_id).state == "failed"
+    assert size(store, run_id) == really_taken(store, run_id) < planned
+
+
+def test_what_a_run_that_is_given_up_did_not_use_is_free_again(store, let_time_pass):
+    run_id = store.request(tiny())
+    planned = size(store, run_id)
+    for _ in range(leases.MOST_DEATHS):
+        assert size(store, run_id) == planned
+        leases.take(store, run_id)
+        let_time_pass(store, 2 * leases.LEASE_SECONDS)
+        leases.bury_dead(store)
+    assert store.run(run_id).state == "failed"
+    assert size(store, run_id) == really_taken(store, run_id) < planned
+
+
+def test_many_large_runs_never_outgrow_the_quota(store, let_time_pass):
+    """Whoever is refused waits until others are done and forgotten; every now and then a worker is a new one."""
+    configs = [tiny(seed=seed, steps=40, decoder=WIDE) for seed in range(8)]
+    store.quota_bytes = 3.5 * planned_bytes(configs[0])
+    advancer, turn, refusals = Advancer(store), 0, 0
+
+    def check():
+        taken = sum(really_taken(store, run_id) for run_id in held(store))
+        assert taken <= store.quota_bytes
+        assert file_bytes(store) <= 1.3 * store.quota_bytes + 200_000, "pages and indices take their share"
+        return taken
+
+    def train_all():
+        nonlocal advancer, turn
+        while going_on := [run_id for run_id in held(store) if store.run(run_id).state != "finished"]:
+            for run_id in going_on:
+                turn += 1
+                if turn % 7 == 0:
+                    advancer = Advancer(store)
+                advancer.advance(run_id, 0.02)
+                check()
+
+    for config in (*configs, configs[0]):
+        try:
+            newest = store.request(config, viewer="ada")
+        except StoreError:
+            refusals += 1
+            train_all()
+            let_time_pass(store, 100)
+            newest = store.request(config, viewer="ada")
+        check()
+    train_all()
+    assert refusals >= 2
+    assert check() > 0.5 * store.quota_bytes
+    assert_undisturbed(store, newest)
+
+
+def test_of_many_who_ask_at_once_nobody_gets_in_above_the_quota(store):
+    configs = [tiny(seed=seed) for seed in range(12)]
+    store.quota_bytes = 4.5 * planned_bytes(configs[0])
+
+    def ask(config):
+        try:
+            return store.request(config, viewer=f"viewer {config.seed}")
+        except StoreError:
+            return None
+
+    with ThreadPoolExecutor(len(configs)) as pool:
+        answers = [*pool.map(ask, configs)]
+    assert len(held(store)) == 4
+    assert {answer for answer in answers if answer} == held(store)
+
+
+def test_who_is_refused_has_pushed_nobody_out(store, finished, let_time_pass):
+    pinned, forgotten = finished(0), finished(1)
+    store.pin(pinned)
+    let_time_pass(store, 100)
+    store.quota_bytes = size(store, pinned) + size(store, forgotten)
+    with pytest.raises(StoreError, match="would take"):
+        store.request(tiny(steps=200))
+    assert held(store) == {pinned, forgotten}
+
+
+def test_a_run_that_alone_is_above_the_quota_is_told_so(store):
+    store.quota_bytes = 100_000
+    with pytest.raises(
+        StoreError,
+        match=r"would take 1\.3 MB and the store may hold 0\.1 MB: choose a smaller decoder, or raise DECODER_QUOTA_MB",
+    ):
+        store.request(tiny(decoder=dataclasses.replace(WIDE, n_layers=3)))
+    assert held(store) == set()
 
 
 def test_few_configurations_are_held_in_memory_because_each_may_be_a_long_text(store):
@@ -168,13 +312,13 @@ def test_a_parent_goes_after_its_last_fork(store, finished, let_time_pass):
 def test_a_full_store_refuses_what_is_new_with_the_numbers_and_gives_what_it_has(store, finished):
     run_id = finished(0)
     store.pin(run_id)
-    store.quota_bytes = size(store, run_id) - 1
+    store.quota_bytes = 1.2 * size(store, run_id)
     refusal = (
-        r"the store holds \d+ MB of trainings that somebody looks at or keeps, and may hold \d+ MB: "
-        "try again later, or raise DECODER_QUOTA_MB"
+        r"this training would take 0\.\d MB, the store may hold 0\.\d MB, and 0\.\d MB of it are for trainings that go on "
+        "or that somebody looks at or keeps: try again later, or raise DECODER_QUOTA_MB"
     )
     with pytest.raises(StoreError, match=refusal):
-        store.request(tiny(seed=1), viewer="ada")
+        store.request(tiny(seed=1, steps=2), viewer="ada")
     with pytest.raises(StoreError, match=refusal):
         store.fork(run_id, 1, mode="free_running")
     assert store.request(tiny(seed=0, steps=2), viewer="ada") == run_id
@@ -184,14 +328,14 @@ def test_a_full_store_refuses_what_is_new_with_the_numbers_and_gives_what_it_has
 def test_room_is_made_for_what_is_new(store, finished, let_time_pass):
     old = finished(0)
     let_time_pass(store, 100)
-    store.quota_bytes = size(store, old) - 1
+    store.quota_bytes = size(store, old) + planned_bytes(tiny()) - 1
     new = store.request(tiny(seed=1))
     assert held(store) == {new}
 
 
-def test_a_run_that_grows_beyond_the_quota_is_not_disturbed(store, let_time_pass):
-    store.quota_bytes = 1
+def test_a_run_that_goes_on_is_not_disturbed_by_a_quota_that_became_smaller(store, let_time_pass):
     run_id = store.request(tiny(), viewer="ada")
+    store.quota_bytes = 1
     let_time_pass(store, 100)
     advancer = Advancer(store)
     while not advancer.advance(run_id, 0.02).done:
@@ -252,7 +396,7 @@ def test_a_removed_run_that_is_asked_for_again_begins_anew_even_where_its_traini
 def test_a_fork_does_not_push_its_own_parent_out(store, finished, let_time_pass):
     parent = finished(0, viewer="ada")
     let_time_pass(store, 100)
-    store.quota_bytes = size(store, parent) - 1
+    store.quota_bytes = size(store, parent) + 1
     with pytest.raises(StoreError, match="may hold"):
         store.fork(parent, 1, learning_rate=1e-4)
     assert held(store) == {parent}

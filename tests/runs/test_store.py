@@ -141,10 +141,9 @@ def test_a_run_that_another_process_removed_is_unknown_to_all_that_knew_it(store
     other = open_store(store.url)
     other.pause(fork, "ada")
     let_time_pass(store, 100)
+    other.pin(parent)
     other.quota_bytes = 0
-    other._evict_one("")
-    other._evict_one(parent)
-    other._evict_one(parent)
+    other.evict()
     for question in questions:
         for gone in (run_id, fork):
             with pytest.raises(UnknownRunError, match=f"no run '{gone}'"):
