@@ -280,7 +280,6 @@ def explore(lane: Lane | None = None, *, slot: str = "run") -> Exploration:
         show(slot, lane, run_id)
         config = store().lineage(run_id)[-1].config
         corpus = open_corpus(config.corpus, config.decoder.context_length)
-        look([run_id])
     except ValueError as error:
         refuse(error)
     _say_missing(slot, lane)
@@ -369,6 +368,7 @@ def _shown(slot: str, lane: Lane) -> str | None:
     if now is None or now.settings != _settings(lane):
         return None
     try:
+        look([now.run_id])  # first: who looks at a run keeps it
         return store().run(now.run_id).id
     except UnknownRunError:  # the store needed its room
         state[f"{slot} missing"] = now.run_id

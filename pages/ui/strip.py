@@ -233,9 +233,9 @@ def _fork(exploration: Exploration, step: int | None) -> None:
         step: after which of its updates; None: after the last one that is recorded now.
     """
     state, key = st.session_state, f"fork of {exploration.run_id}"
-    step = exploration.run.step if step is None else step
     lane: session.Lane = state[f"{key} mode"]
     try:
+        step = exploration.run.step if step is None else step
         fork = session.store().fork(
             exploration.run_id,
             step,

@@ -4,6 +4,7 @@ import dataclasses
 import random
 import re
 import time
+from functools import partial
 
 import pytest
 from short_trainings import PAGES, STEPS, train, visit
@@ -11,9 +12,10 @@ from sqlalchemy import delete, update
 
 from decoder import CORPORA, TextSource, open_corpus
 from decoder.figures.style import COLORS, NAMES
-from decoder.runs import Forecast, StoreError, advance, leases
+from decoder.runs import Forecast, StoreError, UnknownRunError, advance, leases
 from decoder.runs.history import History
-from decoder.runs.tables import CONFIGS, EVALUATIONS
+from decoder.runs.store import WATCHED_SECONDS
+from decoder.runs.tables import CONFIGS, EVALUATIONS, RUNS, VIEWS
 from decoder.training import presets
 from decoder.training.presets import preset
 from pages.ui import lanes, session
@@ -306,6 +308,115 @@ def test_a_link_to_a_training_that_is_gone_says_so_until_another_is_chosen(store
         assert any("no-such-run of this link" in text for text in refusals(at.run()))
     at.number_input(key="seed").set_value(1)
     assert not refusals(at.run())
+
+
+def evict(store):
+    """Let a long time go by and the store need all of its room; what is asked for then finds room again."""
+    let_time_pass(store, 100)
+    quota, store.quota_bytes = store.quota_bytes, 0
+    store.evict()
+    store.quota_bytes = quota
+
+
+def let_time_pass(store, seconds):
+    with store.database.write() as connection:
+        connection.execute(
+            update(RUNS).values(viewed=RUNS.c.viewed - seconds, advanced=RUNS.c.advanced - seconds)
+        )
+        connection.execute(update(VIEWS).values(seen=VIEWS.c.seen - seconds))
+
+
+def shown(at, slot="run"):
+    """The run that the page's address names."""
+    named = at.query_params[slot]
+    return named if isinstance(named, str) else named[0]
+
+
+def clicks(at):
+    """What can be done on a page, a few things of each kind: (what, how)."""
+    main = at.main
+    for button in main.button[:4]:
+        if not button.disabled:
+            yield button.label, button.click
+    for toggle in (*main.toggle[:2], *main.checkbox[:2]):
+        yield toggle.label, partial(toggle.set_value, not toggle.value)
+    for kind in (main.selectbox, main.radio):
+        for widget in kind[:2]:
+            yield widget.label, partial(widget.set_value, widget.options[0])
+    for widget in main.slider[:2]:
+        yield widget.label, partial(widget.set_value, widget.min)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_run_that_is_removed_while_a_page_shows_it_is_made_again(store, page):
+    """Nobody polls for a run that has ended: whoever has read for a while may come back to one that is gone."""
+    modes = ("teacher_forcing", "free_running")
+    configs = [lane_config("ibm", mode, size="small", seed=71) for mode in modes]
+    train(store, *configs)
+    slot = "run_a" if page == "training" else "run"
+    ways, index = [("nothing", None)], 0
+    while index < len(ways):
+        at = visit(page, corpus="ibm", size="small", seed="71")
+        ways = [("nothing", at.run), *clicks(at)]
+        gone = shown(at, slot)
+        evict(store)
+        with pytest.raises(UnknownRunError):
+            store.run(gone)
+        what, act = ways[index]
+        act()
+        at.run()
+        assert not at.exception, (page, what)
+        assert store.run(shown(at, slot)).state in {"waiting", "finished"}, (page, what)
+        if what == "nothing":
+            assert shown(at, slot) == gone
+            assert any(f"{gone} of this link is not kept here" in said for said in refusals(at))
+        train(store, *configs)
+        index += 1
+    assert len(ways) > 5
+
+
+def test_any_click_keeps_the_run_that_the_page_shows(store):
+    train(store, lane_config("ibm", "teacher_forcing", size="small", seed=72))
+    at = visit("attention", corpus="ibm", size="small", seed="72")
+    for _ in range(3):
+        let_time_pass(store, WATCHED_SECONDS - 5)
+        at.session_state["looked"] = {}  # it was as long ago for the session
+        at.run()
+    let_time_pass(store, WATCHED_SECONDS - 5)
+    quota, store.quota_bytes = store.quota_bytes, 0
+    store.evict()
+    store.quota_bytes = quota
+    assert store.run(shown(at)).state == "finished"
+
+
+def test_a_run_that_is_removed_in_the_moment_of_a_click_is_made_again(store, monkeypatch):
+    train(store, lane_config("ibm", "teacher_forcing", size="small", seed=73))
+    at = visit("attention", corpus="ibm", size="small", seed="73")
+    at.session_state["looked"] = {}
+    run_id, watch = shown(at), store.watch
+
+    def remove_first(*look):
+        monkeypatch.setattr(store, "watch", watch)
+        evict(store)
+        watch(*look)
+
+    monkeypatch.setattr(store, "watch", remove_first)
+    at.run()
+    assert not at.exception
+    assert store.run(run_id).state == "waiting"
+    assert any("is not kept here" in said for said in refusals(at))
+
+
+def test_a_paused_run_that_is_removed_cannot_be_continued_and_that_is_a_sentence(store):
+    store.request(lane_config("ibm", "teacher_forcing", size="small", seed=74))
+    at = visit(corpus="ibm", size="small", seed="74")
+    run_id = shown(at)
+    at.button(key="run pause").click().run()
+    evict(store)
+    at.button(key=f"fork of {run_id} go").click().run()
+    assert not at.exception
+    assert any(f"there is no run '{run_id}' in this store" in said for said in refusals(at))
+    assert store.run(run_id).state == "waiting"
 
 
 def test_a_link_to_a_training_of_another_version_or_to_no_name_at_all_says_so_too(store):
