@@ -135,11 +135,10 @@ class Store:
                 all that it will take.
         """
         run_id = _digest(config.to_json())
-        if not self._knows(run_id):
+        if not self._notice(run_id, viewer):
             _check_trainable(config)
             self._add(self._new_row(run_id, config), config)
-        if viewer:
-            self.watch(run_id, viewer)
+            self._notice(run_id, viewer)
         return run_id
 
     def fork(self, run_id: str, step: int, *, viewer: str = "", **changes: Any) -> str:
@@ -171,26 +170,26 @@ class Store:
             -1
         ]
         if config == parent.config:
-            fork_id = parent.run_id
-        elif step == 0:
+            if viewer:
+                self.watch(parent.run_id, viewer)
+            return parent.run_id
+        if step == 0:
             return self.request(config, viewer)
-        elif len(self.lineage(parent.run_id)) >= MOST_STRETCHES:
+        if len(self.lineage(parent.run_id)) >= MOST_STRETCHES:
             raise ValueError(
                 f"this training has been continued in another way {MOST_STRETCHES - 1} times in a row, and no more are kept: "
                 "choose an earlier step, or begin a new one"
             )
-        else:
-            fork_id = _digest(f"{parent.run_id}/{step}/{config.to_json()}")
-            if not self._knows(fork_id):
-                _check_trainable(config)
-                try:
-                    self._add(self._new_row(fork_id, config, parent.run_id, step), config)
-                except StoreError as error:
-                    if isinstance(error.__cause__, IntegrityError):  # its parent was removed at this moment
-                        raise _unknown(parent.run_id) from error
-                    raise
-        if viewer:
-            self.watch(fork_id, viewer)
+        fork_id = _digest(f"{parent.run_id}/{step}/{config.to_json()}")
+        if not self._notice(fork_id, viewer):
+            _check_trainable(config)
+            try:
+                self._add(self._new_row(fork_id, config, parent.run_id, step), config)
+            except StoreError as error:
+                if isinstance(error.__cause__, IntegrityError):  # its parent was removed at this moment
+                    raise _unknown(parent.run_id) from error
+                raise
+            self._notice(fork_id, viewer)
         return fork_id
 
     def watch(self, run_id: str, viewer: str) -> None:
@@ -337,9 +336,19 @@ class Store:
             except ValueError:
                 continue
 
-    def _knows(self, run_id: str) -> bool:
-        with self.database.read() as connection:
-            return connection.scalar(sql.select(RUNS.c.id).where(RUNS.c.id == run_id)) is not None
+    def _notice(self, run_id: str, viewer: str) -> bool:
+        """Look at the run if the viewer has a name; return whether it is there.
+
+        In one step: between a question and a look it could be removed, while one that is looked at stays.
+        """
+        try:
+            if viewer:
+                self.watch(run_id, viewer)
+            else:
+                self._row(run_id)
+        except UnknownRunError:
+            return False
+        return True
 
     def _new_row(
         self, run_id: str, config: TrainConfig, parent: str | None = None, step: int = 0

@@ -363,6 +363,38 @@ def test_a_run_that_somebody_looks_at_in_the_last_moment_stays(store, finished, 
     assert len(store.metrics(run_id)) == 2
 
 
+def test_a_run_that_is_removed_while_somebody_asks_for_it_is_made_again(
+    store, finished, let_time_pass, monkeypatch
+):
+    run_id = finished(0, viewer="ada")
+    fork = store.fork(run_id, 1, viewer="ada", mode="free_running")
+    while not Advancer(store).advance(fork, 60).done:
+        pass
+    store.pin(run_id)  # only its fork goes with it
+    questions = (
+        (fork, lambda: store.fork(run_id, 1, viewer="bob", mode="free_running")),
+        (run_id, lambda: store.request(tiny(seed=0, steps=2), viewer="bob")),
+    )
+    watch = store.watch
+
+    def remove_first(*look):
+        monkeypatch.setattr(store, "watch", watch)
+        let_time_pass(store, 100)
+        quota, store.quota_bytes = store.quota_bytes, 0
+        store.evict()
+        store.quota_bytes = quota
+        watch(*look)
+
+    for asked, ask in questions:
+        monkeypatch.setattr(store, "watch", remove_first)
+        assert ask() == asked
+        assert store.run(asked).state == "waiting"
+        assert store.watchers(asked) == {"bob"}
+        store.pause(fork, "bob")
+        with store.database.write() as connection:
+            connection.execute(sql.update(RUNS).values(pinned=False))
+
+
 def test_the_quota_is_a_number_of_megabytes_in_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("DECODER_QUOTA_MB", "12.5")
     store = open_store(f"sqlite:///{tmp_path}/runs.db")
