@@ -22,6 +22,7 @@ def run_state(
     wait: float | None = None,
     left: float | None = None,
     speed: float | None = None,
+    trained: int | None = None,
 ) -> str:
     """Say where a training stands.
 
@@ -32,11 +33,16 @@ def run_state(
         wait: seconds until its next point is to be expected; None: not known.
         left: seconds until its end is to be expected; None: not known.
         speed: updates per second, as they were seen to come; None: not known.
+        trained: updates that its training goes on after; those from there to `step` are computed again. None: all.
     """
     where = f"step {step:,} of {steps:,}"
+    soon = "" if wait is None else f", next point in {duration(wait)}"
+    rest = "" if left is None or step == steps else f" · {duration(left)} left"
+    if state in {"waiting", "training"} and trained is not None and trained < step:
+        when = "waiting for a free worker, then" if state == "waiting" else "training:"
+        return f"{when} {_again(trained, step)}{soon}{rest}"
     match state:
         case "waiting":
-            soon = "" if wait is None else f", next point in {duration(wait)}"
             return (
                 f"waiting for a free worker{soon}"
                 if not step
@@ -49,8 +55,15 @@ def run_state(
         case "paused":
             return f"paused: {where}"
     pace = "" if speed is None else f" · {speed:,.0f} steps/s" if speed >= 9.95 else f" · {speed:.2g} steps/s"
-    rest = "" if left is None or step == steps else f" · {duration(left)} left"
     return f"training: {where}{pace}{rest}"
+
+
+def _again(trained: int, step: int) -> str:
+    """Say which updates are computed again, because no state was kept after the last of them."""
+    if step - trained == 1:
+        return f"computing update {step:,} again"
+    which = f"updates {trained + 1:,} to {step:,}" if trained else f"its first {step:,} updates"
+    return f"computing {which} again"
 
 
 def duration(seconds: float) -> str:

@@ -16,7 +16,7 @@ import sqlalchemy as sql
 
 from decoder.runs.history import snapshot_steps
 from decoder.runs.leases import RUNNABLE, worker_name
-from decoder.runs.store import WATCHED_SECONDS, Store
+from decoder.runs.store import WATCHED_SECONDS, Store, trained
 from decoder.runs.tables import RUNS, VIEWS
 
 QUANTUM_SECONDS = 0.25
@@ -248,19 +248,14 @@ def _candidate(row: Any, viewers: Mapping[str, float], me: str) -> Candidate:
         worker=row.worker,
         turn_seconds=row.turn_seconds,
         step_seconds=row.step_seconds,
-        replay_seconds=(row.step - _trained(row)) * row.step_seconds,
+        replay_seconds=(row.step - trained(row)) * row.step_seconds,
     )
 
 
 def _remaining_seconds(row: Any) -> float:
     evaluations = sum(step >= row.step for step in snapshot_steps(row.steps))  # a fork replays none
-    seconds = (row.steps - _trained(row)) * row.step_seconds + evaluations * row.evaluation_seconds
+    seconds = (row.steps - trained(row)) * row.step_seconds + evaluations * row.evaluation_seconds
     return float(max(seconds, row.step_seconds))  # one that is at its end has to be said so
-
-
-def _trained(row: Any) -> int:
-    """Return the step from which a run is really trained on: a fork first replays what its parent did since a checkpoint."""
-    return (row.checkpoint_step or 0) if row.step == row.fork_step else row.step
 
 
 def next_run(store: Store, turn: int) -> Candidate | None:

@@ -67,6 +67,8 @@ class Run:
         error: the sentence that says why a failed run failed.
         paused_by: the viewer who paused it; None: it is not paused, or because nobody looked.
         step_seconds: what one update costs a worker, estimated before it is measured.
+        trained: number of updates that its training goes on after: less than `step` as long as a fork, which was made
+            behind its parent's last kept state, computes updates of its parent again.
     """
 
     id: str
@@ -78,6 +80,7 @@ class Run:
     error: str | None = None
     paused_by: str | None = None
     step_seconds: float = 0.0
+    trained: int = 0
 
 
 class UnknownRunError(ValueError):
@@ -275,6 +278,7 @@ class Store:
             error=row.error,
             paused_by=row.paused_by,
             step_seconds=row.step_seconds,
+            trained=trained(row),
         )
 
     def progress(self, run_id: str) -> tuple[int, State]:
@@ -511,8 +515,14 @@ class Store:
 
 
 _STANDING = sql.select(
-    RUNS.c.state, RUNS.c.step, RUNS.c.parent, RUNS.c.fork_step, RUNS.c.error, RUNS.c.paused_by, RUNS.c.step_seconds
+    RUNS.c.state, RUNS.c.step, RUNS.c.parent, RUNS.c.fork_step, RUNS.c.error, RUNS.c.paused_by, RUNS.c.step_seconds,
+    RUNS.c.checkpoint_step,
 ).where(RUNS.c.id == sql.bindparam("run_id"))  # fmt: skip
+
+
+def trained(row: Any) -> int:
+    """Return the step from which a run is really trained on: a fork first replays what its parent did since a checkpoint."""
+    return int(row.checkpoint_step or 0) if row.step == row.fork_step else int(row.step)
 
 
 def open_store(url: str | None = None) -> Store:

@@ -266,6 +266,7 @@ def _progress(exploration: Exploration, run: Run) -> None:
         wait=expected.next_point if expected else None,
         left=expected.end if expected else None,
         speed=session.speed(run.id, run.step) if run.state == "training" else None,
+        trained=run.trained,
     )
     text = f"{exploration.name}: {state}"
     if run.state in {"finished", "failed"}:

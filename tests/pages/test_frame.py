@@ -13,11 +13,12 @@ from sqlalchemy import delete, update
 from decoder import CORPORA, TextSource, open_corpus
 from decoder.figures.style import COLORS, NAMES
 from decoder.runs import Forecast, StoreError, UnknownRunError, advance, leases
-from decoder.runs.history import History
+from decoder.runs.history import Checkpoint, History
 from decoder.runs.store import WATCHED_SECONDS
 from decoder.runs.tables import CONFIGS, EVALUATIONS, RUNS, VIEWS
 from decoder.training import presets
 from decoder.training.presets import preset
+from decoder.training.trainer import Trainer
 from pages.ui import lanes, session
 
 WORDS = ["red", "old", "quiet", "boat", "train", "kite", "river", "city", "hill"]
@@ -190,6 +191,34 @@ def test_the_strip_says_in_words_where_a_training_stands(store, monkeypatch):
 
     train(store, preset("ibm"))
     assert strip(visit()) == [f"teacher forcing: finished: trained {STEPS} steps"]
+
+
+def test_a_fork_that_computes_updates_again_says_so_instead_of_standing_still(store, monkeypatch):
+    """Its parent has ended, so all its states but the last are gone."""
+    monkeypatch.setattr(session, "forecasts", lambda: {fork: Forecast(12.0, 41.0)})
+    config = preset("ibm", seed=75)
+    train(store, config)
+    fork = store.fork(store.request(config), 2, learning_rate=1e-4)
+    name = "teacher forcing → learning rate 0.0001"
+    again = "computing its first 2 updates again, next point in about 12 s · about 41 s left"
+    at = visit(run=fork)
+    assert [bar.proto.text for bar in at.get("progress")] == [
+        f"{name}: waiting for a free worker, then {again}"
+    ]
+    leases.commit(store, leased(store, fork), History(), "training")
+    assert [bar.proto.text for bar in at.run().get("progress")] == [f"{name}: training: {again}"]
+
+    trainer = Trainer(config)
+    trainer.advance()
+    caught_up = History(checkpoint=Checkpoint(1, trainer.state))
+    leases.commit(store, leased(store, fork), caught_up, "training")
+    assert [bar.proto.text for bar in at.run().get("progress")] == [
+        f"{name}: training: {again.replace('its first 2 updates', 'update 2')}"
+    ]
+    train(store, config)
+    while not advance(store, fork).done:
+        pass
+    assert store.run(fork).trained == store.run(fork).step == STEPS
 
 
 def test_the_speed_is_what_was_seen_to_come(store, monkeypatch):

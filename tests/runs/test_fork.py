@@ -74,6 +74,9 @@ def test_a_fork_behind_its_parents_last_state_is_replayed_up_to_it(store):
     fork = store.fork(parent, 11, mode="parallel_scheduled_sampling")
     with store.database.read() as connection:
         assert connection.scalar(sql.select(CHECKPOINTS.c.step).where(CHECKPOINTS.c.run_id == fork)) is None
+    assert (store.run(fork).trained, store.run(fork).step) == (0, 11)
+    advance_to(store, fork, 12)
+    assert store.run(fork).trained == store.run(fork).step
     finish(store, fork)
     assert_undisturbed(store, fork, Change(11, tiny(mode="parallel_scheduled_sampling")))
 
