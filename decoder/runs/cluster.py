@@ -23,7 +23,7 @@ from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import psutil
@@ -54,6 +54,9 @@ TLS_FILES = {
     "DECODER_TLS_CERT": "tls_client_cert",
     "DECODER_TLS_KEY": "tls_client_key",
 }
+CLOSED = ("tls://", "inproc://")
+"""How addresses begin at which nobody else is heard: without a certificate, or from outside the process."""
+
 EXAMPLE = "dask://127.0.0.1:8786"
 
 
@@ -147,14 +150,21 @@ class Cluster:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _refuse_open(self, client: Client) -> None:
-        """Raise ValueError if the scheduler takes orders from other machines too, and not over TLS."""
-        identity = await asyncio.wait_for(client.scheduler.identity(), ANSWER_SECONDS)  # type: ignore[union-attr]
-        address = identity["address"]
-        if self._security is None and not is_loopback(address):
-            raise ValueError(
-                f"the Dask scheduler at {self._name} also answers at {address}, and would run anybody's code: "
-                "start it with --host 127.0.0.1, or use TLS (see README, Beyond one machine)"
-            )
+        """Raise ValueError if the scheduler takes orders from other machines too, at any of its addresses without TLS."""
+        if self._security is not None:
+            return
+
+        # Sent as it stands because it is no name of a module: the scheduler need not import this one, and torch with it.
+        def addresses(dask_scheduler: Any) -> list[str]:
+            return [listener.listen_address for listener in dask_scheduler.listeners]
+
+        asked = client.run_on_scheduler(addresses)  # type: ignore[no-untyped-call]
+        for address in await asyncio.wait_for(asked, ANSWER_SECONDS):
+            if not address.startswith(CLOSED) and not is_loopback(address):
+                raise ValueError(
+                    f"the Dask scheduler at {self._name} also answers at {address}, and would run anybody's code: "
+                    "start it with --host 127.0.0.1, or use TLS (see README, Beyond one machine)"
+                )
 
     async def _employ(self, client: Client) -> None:
         """Give every worker its turns, until cancelled; raise OSError when the scheduler is lost."""

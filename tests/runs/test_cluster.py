@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
+import distributed
 import pytest
 import sqlalchemy as sql
 from local_cluster import LocalCluster
@@ -233,16 +233,29 @@ def test_a_worker_that_listens_to_other_machines_trains_nothing(file_store, tmp_
     assert file_store.run(run_id).state == "waiting"
 
 
-def test_a_scheduler_that_listens_to_other_machines_gets_nothing_to_do(file_store):
-    class Scheduler:
-        async def identity(self):
-            return {"address": "tcp://192.168.1.5:8786"}
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # what must not be
 
-    asked = Cluster(file_store, UNREACHABLE)._refuse_open(SimpleNamespace(scheduler=Scheduler()))
+
+@pytest.mark.parametrize("hosts", [[EVERYWHERE], ["127.0.0.1", EVERYWHERE]])
+def test_a_scheduler_that_listens_to_other_machines_gets_nothing_to_do(file_store, hosts):
+    """At whichever of its addresses: it says only the first to who asks."""
     with pytest.raises(
-        ValueError, match=r"also answers at tcp://192.168.1.5:8786.* --host 127.0.0.1, or use TLS"
+        ValueError, match=r"also answers at tcp://0\.0\.0\.0:\d+, .* --host 127.0.0.1, or use TLS"
     ):
-        asyncio.run(asked)
+        asyncio.run(refuse_open(file_store, hosts))
+
+
+def test_a_scheduler_that_listens_to_this_machine_only_is_not_refused(file_store):
+    asyncio.run(refuse_open(file_store, ["127.0.0.1", "localhost"]))
+
+
+async def refuse_open(file_store, hosts):
+    ways = {"host": hosts, "protocol": "tcp", "port": 0, "dashboard": False}
+    async with (
+        distributed.Scheduler(**ways) as scheduler,
+        distributed.Client(f"tcp://127.0.0.1:{scheduler.port}", asynchronous=True) as client,
+    ):
+        await Cluster(file_store, UNREACHABLE)._refuse_open(client)
 
 
 def test_whatever_goes_wrong_in_tidying_it_is_said_once_and_tidied_again(file_store, monkeypatch, capfd):
