@@ -30,6 +30,7 @@ from decoder.training.trainer import Trainer
 NICENESS = 10
 IDLE_SECONDS = 0.05
 UNUSABLE_SECONDS = 2.0
+FIRST_RETRY_SECONDS = 0.1
 LOOK_SECONDS = 0.02
 MEMORY_BYTES = 3 * 2**30
 """Of data per worker: a hostile size becomes an error of its run instead of a process killed by the system."""
@@ -41,8 +42,7 @@ def main(count: int) -> None:
     if hasattr(os, "nice"):
         os.nice(NICENESS)  # clicks in the web process come first
     Trainer(preset("ibm")).advance()  # the first update of a process takes a second: not a run's second
-    store = open_store()
-    schedule.next_run(store, 0)  # the driver and the first query take their time too
+    store = _open()
     if CAN_FORK:
         _keep(count, store)
     else:
@@ -53,17 +53,54 @@ def main(count: int) -> None:
 
 def work(store: Store) -> None:
     """Train whatever is wanted most in the store, for ever."""
-    advancer = Advancer(store)
+    advancer, outage = Advancer(store), Outage()
     turn = 0
     while True:
         try:
-            if not train_next(advancer, turn):
-                time.sleep(IDLE_SECONDS)
-                continue
-            turn += 1
+            trained = train_next(advancer, turn)
         except StoreError as error:
-            print(error, file=sys.stderr, flush=True)  # noqa: T201  # for whoever keeps the server
-            time.sleep(UNUSABLE_SECONDS)
+            outage.wait(error)
+            continue
+        outage.end()
+        turn += trained
+        if not trained:
+            time.sleep(IDLE_SECONDS)
+
+
+class Outage:
+    """A time in which the store cannot be used: said once, and tried again, the longer it lasts the more seldom."""
+
+    def __init__(self) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Note that the store can be used."""
+        self._said: set[str] = set()
+        self._seconds = FIRST_RETRY_SECONDS
+
+    def wait(self, error: StoreError) -> None:
+        """Say what is wrong, if that is new, and wait until it is worth another try."""
+        sentence = str(error)
+        if sentence not in self._said:
+            print(sentence, file=sys.stderr, flush=True)  # noqa: T201  # for whoever keeps the server
+        self._said.add(sentence)
+        time.sleep(self._seconds)
+        self._seconds = min(2 * self._seconds, UNUSABLE_SECONDS)
+
+
+def _open() -> Store:
+    """Open the store that DECODER_STORE names, as soon as it can be used; a worker that ended would only be replaced."""
+    outage = Outage()
+    while True:
+        try:
+            store = open_store()
+            schedule.next_run(store, 0)  # the driver and the first query take their time too
+        except StoreError as error:
+            outage.wait(error)
+            if os.name == "posix" and select.select([0], [], [], 0)[0]:  # the server has not waited
+                os._exit(0)
+        else:
+            return store
 
 
 def train_next(advancer: Advancer, turn: int) -> bool:
