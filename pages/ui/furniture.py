@@ -50,11 +50,26 @@ def chart(figure: Figure, *, key: str) -> None:
     Not through st.altair_chart: it would check the figure against the whole grammar of Vega-Lite at every redraw,
     holding all other visitors up for longer than everything else takes; tests check the figures once.
     """
+    specification = _described_by_data(figure.to_dict(validate=False))
     with st.container(key=key):
-        specification = figure.to_dict(validate=False)
-        # Said apart, because it changes with the numbers: a browser begins a chart anew whose specification changes.
-        description = specification.pop("description")
-        st.vega_lite_chart(specification, alt=description, key=f"{key} chart")
+        st.vega_lite_chart(specification, alt=f"Chart: {key.replace('_', ' ')}", key=f"{key} chart")
+
+
+def _described_by_data(specification: dict[str, Any]) -> dict[str, Any]:
+    """Let an unseen mark say what a layered chart shows, below all others: what it says is data, and may change.
+
+    A browser begins a chart anew whose specification changes, and Streamlit's `alt` becomes a part of that.
+    """
+    said = {
+        "data": {"name": "said"},
+        "mark": {"type": "rect", "fillOpacity": 0},
+        "encoding": {"description": {"field": "description", "type": "nominal"}},
+    }
+    rest = {name: part for name, part in specification.items() if name != "description"}
+    return rest | {
+        "layer": [said, *specification["layer"]],
+        "datasets": specification["datasets"] | {"said": [{"description": specification["description"]}]},
+    }
 
 
 def live(draw: Callable[[], None], *, running: bool) -> None:

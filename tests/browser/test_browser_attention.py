@@ -106,6 +106,20 @@ def test_the_step_at_which_a_head_appeared_is_that_of_the_kept_decoders(visit, t
     expect(said).to_contain_text(f"the strongest is head {last.index(max(last))}")
 
 
+def test_a_click_on_a_head_keeps_its_charts_and_changes_what_is_drawn_and_said_in_them(visit, model):
+    page = visit("attention").trained()
+    page.until(lambda: is_shown(page, model, 0, 0, 3), "the first head")
+    keys = ("attention_row", "entropies", "received", "head_history")
+    drawn = [page.key(key).locator("svg.marks").element_handle() for key in keys]
+    said = page.key("attention_row").get_by_label(re.compile("^3 me looks at: "))
+    before = said.get_attribute("aria-label")
+    page.key("attention_heads").locator('button[data-head="1"]').first.click()
+    page.until(lambda: is_shown(page, model, 0, 1, 3), "the chosen head")
+    assert all(chart.is_visible() for chart in drawn), "no chart is begun anew"
+    page.until(lambda: said.get_attribute("aria-label") != before, "what a screen reader says")
+    assert f"2 taught: {written(weights_of(model, 0, 1)[3][2], 4)}" in said.get_attribute("aria-label")
+
+
 def test_a_typed_sentence_is_looked_at_and_an_unknown_word_refused_in_one_sentence(visit):
     page = visit("attention").trained()
     arcs = page.key("attention_row").locator("svg text")

@@ -478,6 +478,20 @@ def test_the_curves_are_the_weights_of_the_kept_decoders(visit):
     assert f"puts {weights_of(at.model, 0, 0, ids)[17, 5]:.4g} of its weight there" in said(at)
 
 
+def test_only_the_data_of_the_charts_change_with_the_head(visit):
+    """A browser begins a chart anew whose specification or description changes; so what it says is data too."""
+    at, other = visit(layer=1, head=2, row=3), visit(layer=1, head=3, row=3)
+    frames, others = (
+        [(chart.proto.spec, chart.proto.alt) for chart in each.get("vega_lite_chart")] for each in (at, other)
+    )
+    assert frames == others
+    for each, head in ((at, 2), (other, 3)):
+        arcs, entropies, *_ = [data["said"] for data in charts(each)]
+        weights = weights_of(each.model, 1, head)
+        assert f"3 me looks at: 0 <s>: {weights[3, 0]:.3f}" in arcs[0]["description"]
+        assert "4 GPT: entropy" in entropies[0]["description"]
+
+
 def test_a_row_without_a_needed_token_says_so_and_leads_to_one_that_has(visit):
     at = visit(corpus="story", row=7)
     assert "the next token depends on no earlier one" in said(at)
