@@ -401,7 +401,7 @@ def test_a_run_that_is_removed_while_a_page_shows_it_is_made_again(store, page):
             assert any(f"{gone} of this link is not kept here" in said for said in refusals(at))
         train(store, *configs)
         index += 1
-    assert len(ways) > 5
+    assert len(ways) >= 5
 
 
 def test_any_click_keeps_the_run_that_the_page_shows(store):
