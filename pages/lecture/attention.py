@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import streamlit as st
-
 from pages.ui import boxes, furniture, glossary, head_history, head_parts, notation, session, strip
 from pages.ui.head_row import ForwardPass
 from pages.ui.sentence import choose_sentence
@@ -56,6 +54,6 @@ def look_inside() -> None:
     head_history.when_learned(seen)
 
 
-st.fragment(furniture.guarded(look_inside))()
+furniture.apart(look_inside)
 
 furniture.next_page("training", "how does it learn where to look?")

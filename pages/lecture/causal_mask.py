@@ -75,7 +75,7 @@ def experiment() -> None:
     laboratory(subject)
 
 
-st.fragment(furniture.guarded(experiment))()
+furniture.apart(experiment)
 
 # ---- C24: each token sees itself and the past
 
@@ -230,7 +230,7 @@ check(
     *(mask_questions.how_much_difference(partial(compared, masked=on), masked=on) for on in (True, False)),
     mask_questions.how_many_passes(),
 )
-st.fragment(show_passes)()
+furniture.apart(show_passes)
 
 # ---- C29: why the mask is crucial
 

@@ -101,7 +101,7 @@ def show_sentence() -> None:
     check("c19", questions.what_target_costs(reading, row, texts), *([free] if free else []))
 
 
-st.fragment(furniture.guarded(show_sentence))()
+furniture.apart(show_sentence)
 
 st.subheader("Loss at each position, with the true history")
 lanes.position_losses(both, snapshots)

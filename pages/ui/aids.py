@@ -55,7 +55,7 @@ def numbers(
             for function in code:
                 st.code(inspect.getsource(inspect.unwrap(function)), language="python")
 
-    st.fragment(furniture.guarded(offer))()
+    furniture.apart(offer)
 
 
 def _button(label: str, content: Callable[[], bytes], file: str, mime: str) -> None:

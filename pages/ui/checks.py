@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import streamlit as st
 
 from decoder.language import clean
+from pages.ui import furniture
 from pages.ui.announcement import announce
 
 NO_ANSWER = "Give an answer first."
@@ -80,7 +81,7 @@ def check(concept: str, *questions: Question) -> None:
             newest = max(verdicts, key=lambda verdict: verdict.turn, default=Verdict())
             announce(newest.text, newest.turn, key=f"said-{concept}")
 
-    st.fragment(ask)()
+    furniture.apart(ask)
 
 
 def _ask(question: Question, name: str) -> Verdict:

@@ -105,8 +105,8 @@ def what_differs(token: str, t: int, other: int, found: Difference) -> Question:
     found_to_differ = found.embedding != 0, found.position != 0, found.total != 0
     right = sets.get(found_to_differ, f"{x} and {total}" if found_to_differ[0] else f"{total} only")
     return Question(
-        f"“{visible(token)}” stands at t = {t} and at t = {other}. Which of its {names.embedding}, its {names.position} and "
-        f"their {names.total} differ between the two?",
+        f"Suppose “{visible(token)}” stood at t = {t} and at t = {other}. Which of its {names.embedding}, its "
+        f"{names.position} and their {names.total} would differ between the two?",
         right,
         f"Computed just now: greatest difference of the {names.embedding} {exactly(found.embedding)}, of the {names.position} "
         f"{exactly(found.position)}, of the {names.total} {exactly(found.total)}.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import altair as alt
@@ -17,6 +18,7 @@ from pages.ui.session import Exploration
 
 alt.theme.enable("none")  # Streamlit's theme decides
 POLL_SECONDS = 0.5
+_drawn_apart: ContextVar[bool] = ContextVar("_drawn_apart", default=False)
 
 
 def head(title: str, question: str) -> None:
@@ -80,6 +82,26 @@ def _described_by_data(specification: dict[str, Any]) -> dict[str, Any]:
 def live(draw: Callable[[], None], *, running: bool) -> None:
     """Draw, and while something runs draw again twice a second; nothing polls once it has ended."""
     st.fragment(guarded(draw), run_every=POLL_SECONDS if running else None)()
+
+
+def apart(draw: Callable[[], None]) -> None:
+    """Draw in a fragment: what is clicked in it draws nothing else anew. Within such a part it draws with that part.
+
+    If one run of a fragment is broken off by the next, Streamlit drops what it has not sent yet of the first, but for the
+    fragments within it: the browser is then told to put them into places that it does not have, and stops.
+    """
+
+    def draw_apart() -> None:
+        before = _drawn_apart.set(True)
+        try:
+            draw()
+        finally:
+            _drawn_apart.reset(before)
+
+    if _drawn_apart.get():
+        draw()
+    else:
+        st.fragment(guarded(draw_apart))()
 
 
 def guarded(draw: Callable[[], None]) -> Callable[[], None]:

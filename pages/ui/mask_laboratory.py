@@ -175,7 +175,7 @@ def laboratory(subject: Subject) -> None:
         + mask_words.own_scores_sentence(choice.row, subject.length, OWN_SCORES, alike=alike)
     )
     real = first_scores(stages.scores[choice.row], OWN_SCORES, FARTHEST_SCORE)
-    st.fragment(furniture.guarded(partial(_own_row, real, choice.row)))()
+    _own_row(real, choice.row)
 
     st.subheader("Why −∞, and why before the softmax? Four ways to get it wrong")
     _wrong_ways(subject, choice)
@@ -358,7 +358,7 @@ def _set_scores(scores: Sequence[float], row: int, *, follow: bool = False) -> N
 
 
 def _own_row(real: Sequence[float], row: int) -> None:
-    """Turn four scores into weights; a change draws nothing else of the page anew.
+    """Turn four scores into weights.
 
     Args:
         real: the scores that the row of the matrices begins with.

@@ -122,7 +122,7 @@ def controls(exploration: Exploration, of: str = "") -> None:
                 on_click=_go_on,
                 args=(run.id,),
             )
-        st.fragment(furniture.guarded(partial(_offer_fork, exploration, of)))()
+        furniture.apart(partial(_offer_fork, exploration, of))
     if refusal := st.session_state.pop("pause refusal", None):
         st.text(f"⚠ {refusal}")
 

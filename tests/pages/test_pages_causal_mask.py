@@ -44,6 +44,7 @@ def visit(monkeypatch):
         model = Decoder(config.decoder, seed=1).requires_grad_(requires_grad=False)  # it is only looked at
         explored = Exploration(config, "run", open_corpus(config.corpus, config.decoder.context_length))
         monkeypatch.setattr(session, "explore", lambda: explored)
+        monkeypatch.setattr(session, "look", lambda _: None)  # the store knows nothing of it
         monkeypatch.setattr(strip, "show", lambda _: Snapshot(model, 0))
         offered = recorded(monkeypatch)
         at = AppTest.from_file("../../app.py", default_timeout=60)
