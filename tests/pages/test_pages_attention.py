@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pyarrow as pa
 import pytest
+import streamlit as st
 import torch
 from reading_pages import pictures_and_numbers, recorded, terms_in, terms_offered, words_of
 from streamlit.testing.v1 import AppTest
@@ -490,6 +491,26 @@ def test_only_the_data_of_the_charts_change_with_the_head(visit):
         weights = weights_of(each.model, 1, head)
         assert f"3 me looks at: 0 <s>: {weights[3, 0]:.3f}" in arcs[0]["description"]
         assert "4 GPT: entropy" in entropies[0]["description"]
+
+
+def test_what_a_click_draws_anew_is_one_fragment_without_any_within_it(visit, monkeypatch):
+    """See furniture.apart: quick clicks would stop the browser."""
+    fragment, fragments, within = st.fragment, [], []
+
+    def counted(draw, **settings):
+        def draw_counted():
+            fragments.append([*within])
+            within.append(draw)
+            try:
+                draw()
+            finally:
+                within.pop()
+
+        return fragment(draw_counted, **settings)
+
+    monkeypatch.setattr(st, "fragment", counted)
+    visit()
+    assert fragments == [[]]
 
 
 def test_a_row_without_a_needed_token_says_so_and_leads_to_one_that_has(visit):

@@ -253,7 +253,8 @@ def test_plain_names_take_the_place_of_symbols(visit):
     names = visit(notation="plain names", state={"shuffles": 1})
     assert [text for text in words_of(names) if SYMBOL.search(text)] == []
     assert any(
-        "Which of its embedding, its position vector and their sum would differ" in text for text in said(names)
+        "Which of its embedding, its position vector and their sum would differ" in text
+        for text in said(names)
     )
     assert "so the prediction for t = 3 is the id" in told(names, "After “<s> IBM taught”")
     assert "it becomes the predicted embedding for t = 3, and" in told(names, "After “<s> IBM taught”")
