@@ -441,6 +441,7 @@ def test_a_paused_run_that_is_removed_cannot_be_continued_and_that_is_a_sentence
     at = visit(corpus="ibm", size="small", seed="74")
     run_id = shown(at)
     at.button(key="run pause").click().run()
+    with_open_form(at, run_id)
     evict(store)
     at.button(key=f"fork of {run_id} go").click().run()
     assert not at.exception
