@@ -18,7 +18,7 @@ from pages.ui.session import Exploration
 
 alt.theme.enable("none")  # Streamlit's theme decides
 POLL_SECONDS = 0.5
-_drawn_apart: ContextVar[bool] = ContextVar("_drawn_apart", default=False)
+_in_a_fragment: ContextVar[bool] = ContextVar("_in_a_fragment", default=False)
 
 
 def head(title: str, question: str) -> None:
@@ -79,29 +79,34 @@ def _described_by_data(specification: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def live(draw: Callable[[], None], *, running: bool) -> None:
-    """Draw, and while something runs draw again twice a second; nothing polls once it has ended."""
-    st.fragment(guarded(draw), run_every=POLL_SECONDS if running else None)()
+def live(draw: Callable[[], None], *, running: bool, every: float = POLL_SECONDS) -> None:
+    """Draw in a fragment, and while something runs draw again every so many seconds; nothing polls once it has ended."""
+    st.fragment(guarded(_as_one(draw)), run_every=every if running else None)()
 
 
 def apart(draw: Callable[[], None]) -> None:
-    """Draw in a fragment: what is clicked in it draws nothing else anew. Within such a part it draws with that part.
+    """Draw in a fragment: what is clicked in it draws nothing else anew. Within another one it is drawn with that."""
+    if _in_a_fragment.get():
+        draw()
+    else:
+        live(draw, running=False)
+
+
+def _as_one(draw: Callable[[], None]) -> Callable[[], None]:
+    """Return what draws the same without fragments within it.
 
     If one run of a fragment is broken off by the next, Streamlit drops what it has not sent yet of the first, but for the
     fragments within it: the browser is then told to put them into places that it does not have, and stops.
     """
 
-    def draw_apart() -> None:
-        before = _drawn_apart.set(True)
+    def draw_as_one() -> None:
+        before = _in_a_fragment.set(True)
         try:
             draw()
         finally:
-            _drawn_apart.reset(before)
+            _in_a_fragment.reset(before)
 
-    if _drawn_apart.get():
-        draw()
-    else:
-        st.fragment(guarded(draw_apart))()
+    return draw_as_one
 
 
 def guarded(draw: Callable[[], None]) -> Callable[[], None]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import streamlit as st
+
+from pages.ui import furniture
 
 SECONDS_PER_STEP = 0.9
 
@@ -15,8 +18,9 @@ def walk(count: int, show: Callable[[int], None], *, key: str) -> None:
     playing = state.get(f"{key} plays", False)
 
     def fragment() -> None:
-        if playing and not state.pop(f"{key} touched", False):
-            state[key] = min(state.get(key, 1) + 1, count)
+        # Whoever presses something meanwhile draws it too; only time leads on.
+        if playing and time.monotonic() - state[f"{key} moved"] > SECONDS_PER_STEP / 2:
+            state[key], state[f"{key} moved"] = min(state.get(key, 1) + 1, count), time.monotonic()
         if state.get(key, 1) > count:
             state[key] = count
         _controls(count, key, playing=playing)
@@ -26,7 +30,7 @@ def walk(count: int, show: Callable[[int], None], *, key: str) -> None:
         if state.get(f"{key} plays", False) != playing:
             st.rerun()
 
-    st.fragment(fragment, run_every=SECONDS_PER_STEP if playing else None)()
+    furniture.live(fragment, running=playing, every=SECONDS_PER_STEP)
 
 
 def stop_playing() -> None:
@@ -40,10 +44,10 @@ def _controls(count: int, key: str, *, playing: bool) -> None:
     state = st.session_state
 
     def go(step: int) -> None:
-        state[key], state[f"{key} touched"] = step, True
+        state[key], state[f"{key} moved"] = step, time.monotonic()
 
     def toggle() -> None:
-        state[f"{key} plays"], state[f"{key} touched"] = not playing, True
+        state[f"{key} plays"], state[f"{key} moved"] = not playing, time.monotonic()
         if state[key] == count:
             state[key] = 1
 
