@@ -14,7 +14,8 @@ from decoder.figures.tables import Table
 from decoder.language.grammar import farthest
 from decoder.model import mixing
 from pages.ui import aids, furniture, session
-from pages.ui.head_row import HeadRow, look_at, look_from
+from pages.ui.head_row import HeadRow, look_from
+from pages.ui.heads import look_at
 from pages.ui.matrix import Head
 
 

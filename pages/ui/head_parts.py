@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import streamlit as st
 
@@ -11,7 +10,7 @@ from decoder import attend
 from decoder.figures import attention_words, words
 from decoder.figures.arcs import arc_rows, written
 from decoder.figures.bars import position_bars
-from decoder.figures.matrices import head_table, visible
+from decoder.figures.matrices import visible
 from decoder.figures.tables import Table
 from decoder.inference.generation import encode_prompt
 from decoder.language.grammar import farthest
@@ -23,8 +22,9 @@ from pages.ui import attention_questions as questions
 from pages.ui.address import IN_ADDRESS
 from pages.ui.checks import check
 from pages.ui.choice import in_range
-from pages.ui.head_row import NEEDED, ForwardPass, HeadRow, look_at, look_from
-from pages.ui.matrix import Cell, matrices, thumbnails
+from pages.ui.head_row import NEEDED, ForwardPass, HeadRow, look_from
+from pages.ui.heads import choose_head, show_heads
+from pages.ui.matrix import Cell, matrices
 from pages.ui.notation import name
 from pages.ui.sentence import as_sentence, example
 from pages.ui.sheet import sheet
@@ -47,26 +47,11 @@ def choose(forward: ForwardPass) -> HeadRow:
     )
     pictures = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = HeadRow(forward, *_choose_head(forward), _choose_row(forward))
+        head = choose_head(forward.n_layers, forward.n_heads)
+        row = _choose_row(forward)
     with pictures:
-        thumbnails(
-            forward.heads,
-            key="attention_heads",
-            selected=(chosen.layer, chosen.head),
-            on_choose=look_at,
-        )
-        aids.numbers(
-            partial(head_table, forward.heads, forward.labels), key="attention_heads", code=(attend,)
-        )
-    return chosen
-
-
-def _choose_head(forward: ForwardPass) -> tuple[int, int]:
-    in_range("layer", forward.n_layers)
-    layer = st.selectbox("Layer", range(forward.n_layers), key="layer", **IN_ADDRESS, width=120)
-    in_range("head", forward.n_heads)
-    head = st.selectbox("Head", range(forward.n_heads), key="head", **IN_ADDRESS, width=120)
-    return layer, head
+        show_heads(forward.heads, forward.labels, head, key="attention_heads")
+    return HeadRow(forward, *head, row)
 
 
 def _choose_row(forward: ForwardPass) -> int:

@@ -12,7 +12,6 @@ from decoder import Corpus, Decoder
 from decoder.figures.matrices import Matrix, head_thumbnails
 from decoder.model.decoder import BlockTrace, Trace
 from decoder.model.mixing import HeadSummary, summarise
-from pages.ui.matrix import Head
 from pages.ui.sentence import Sentence
 from pages.ui.session import Exploration, Snapshot
 
@@ -168,11 +167,6 @@ class HeadRow:
         """Whether the sentence up to the row is one that the grammar can begin with."""
         grammar = self.forward.corpus.grammar
         return grammar is not None and grammar.begins(self.forward.ids[: self.row + 1])
-
-
-def look_at(chosen: Head) -> None:
-    """Show this head in everything that follows."""
-    st.session_state["layer"], st.session_state["head"] = chosen
 
 
 def look_from(row: int) -> None:

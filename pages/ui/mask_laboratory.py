@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import get_args
 
 import streamlit as st
@@ -17,7 +16,7 @@ from torch import Tensor
 from decoder import Decoder, attend, causal_mask
 from decoder.figures import mask_words, words
 from decoder.figures.mask_words import spelled
-from decoder.figures.matrices import Matrix, head_table, head_thumbnails, masking_matrices, stages_table
+from decoder.figures.matrices import Matrix, head_thumbnails, masking_matrices, stages_table
 from decoder.figures.tables import Table
 from decoder.figures.target_words import counted
 from decoder.model.arithmetic import cell_arithmetic
@@ -35,7 +34,8 @@ from pages.ui import aids, furniture, mask_questions, notation
 from pages.ui.address import IN_ADDRESS
 from pages.ui.checks import check
 from pages.ui.choice import in_range, whole_numbers
-from pages.ui.matrix import Cell, Head, matrices, thumbnails
+from pages.ui.heads import choose_head, show_heads
+from pages.ui.matrix import Cell, matrices
 from pages.ui.sentence import Sentence
 from pages.ui.sheet import sheet
 
@@ -129,7 +129,7 @@ class EditedMask:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Chosen:
     """Which head and which cell is looked at."""
 
     layer: int
@@ -153,32 +153,32 @@ def laboratory(subject: Subject) -> None:
     mask = edited.open
     trace = subject.model.trace(subject.sentence.ids, mask=mask)
     steps = st.container()
-    choice = _choose_head(subject, head_thumbnails(trace))
-    block = trace.blocks[choice.layer]
-    stages = mask_scores(block.attention.scores[0, choice.head], mask)  # (T, T) each
+    chosen = _choose_head(subject, head_thumbnails(trace))
+    block = trace.blocks[chosen.layer]
+    stages = mask_scores(block.attention.scores[0, chosen.head], mask)  # (T, T) each
     with steps:
         walk = _walk(subject, mask, trace.logits[0].softmax(dim=-1))
-        cell = _four_steps(subject, edited, choice, stages, walk, press)
+        cell = _four_steps(subject, edited, chosen, stages, walk, press)
     check("c23", mask_questions.how_many_masked(subject.length + 1), mask_questions.is_diagonal_masked())
 
     st.subheader("How one weight comes about")
     if cell:
-        _one_weight(subject, block, choice, cell)
+        _one_weight(subject, block, chosen, cell)
     else:
         st.caption("Click a cell of the matrices above.")
 
     st.subheader("Four scores of your own")
-    alike = mask[choice.row].nonzero().flatten().tolist() == [*range(min(choice.row, OWN_SCORES - 1) + 1)]
+    alike = mask[chosen.row].nonzero().flatten().tolist() == [*range(min(chosen.row, OWN_SCORES - 1) + 1)]
     st.caption(
         "One row of a sentence of four tokens. Change its scores, choose which row it is, and what is put where a score is "
         "closed: the softmax is the decoder's own. "
-        + mask_words.own_scores_sentence(choice.row, subject.length, OWN_SCORES, alike=alike)
+        + mask_words.own_scores_sentence(chosen.row, subject.length, OWN_SCORES, alike=alike)
     )
-    real = first_scores(stages.scores[choice.row], OWN_SCORES, FARTHEST_SCORE)
-    _own_row(real, choice.row)
+    real = first_scores(stages.scores[chosen.row], OWN_SCORES, FARTHEST_SCORE)
+    _own_row(real, chosen.row)
 
     st.subheader("Why −∞, and why before the softmax? Four ways to get it wrong")
-    _wrong_ways(subject, choice)
+    _wrong_ways(subject, chosen)
 
 
 # ---- C23 and C27: scores, masked scores, exponentials, weights; the rows one after the other
@@ -221,11 +221,6 @@ def _look_at(cell: Cell) -> None:
     state["mask panel"], state["row"], state["column"] = cell
 
 
-def _look_into(head: Head) -> None:
-    """Show this head."""
-    st.session_state["layer"], st.session_state["head"] = head
-
-
 def _walk(subject: Subject, mask: Tensor, probabilities: Tensor) -> list[str]:
     """Say of each row what it may look at, and what it predicts from that; probabilities are (T, V)."""
     lines = []
@@ -248,7 +243,7 @@ def _walk(subject: Subject, mask: Tensor, probabilities: Tensor) -> list[str]:
     return lines
 
 
-def _choose_head(subject: Subject, heads: Sequence[Sequence[Matrix]]) -> Choice:
+def _choose_head(subject: Subject, heads: Sequence[Sequence[Matrix]]) -> Chosen:
     """Show all heads, and let the visitor choose one, and a cell."""
     T = subject.length
     st.markdown("**Another head, another cell**")
@@ -258,10 +253,9 @@ def _choose_head(subject: Subject, heads: Sequence[Sequence[Matrix]]) -> Choice:
     )
     pictures = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        for key, count in (("layer", len(heads)), ("head", len(heads[0])), ("row", T), ("column", T)):
-            in_range(key, count)
-        layer = st.selectbox("Layer", range(len(heads)), key="layer", **IN_ADDRESS, width=120)
-        head = st.selectbox("Head", range(len(heads[0])), key="head", **IN_ADDRESS, width=120)
+        head = choose_head(len(heads), len(heads[0]))
+        for key in ("row", "column"):
+            in_range(key, T)
         row, column = (
             st.slider(label, 0, T - 1, default, key=key, **IN_ADDRESS, width=210) if T > 1 else 0
             for label, key, default in (
@@ -270,13 +264,12 @@ def _choose_head(subject: Subject, heads: Sequence[Sequence[Matrix]]) -> Choice:
             )
         )
     with pictures:
-        thumbnails(heads, key="mask_heads", selected=(layer, head), on_choose=_look_into)
-        aids.numbers(partial(head_table, heads, subject.labels), key="mask_heads", code=(attend,))
-    return Choice(layer, head, row, column)
+        show_heads(heads, subject.labels, head, key="mask_heads")
+    return Chosen(*head, row, column)
 
 
 def _four_steps(
-    subject: Subject, edited: EditedMask, choice: Choice, stages: Stages, walk: Sequence[str], press: str
+    subject: Subject, edited: EditedMask, chosen: Chosen, stages: Stages, walk: Sequence[str], press: str
 ) -> Cell | None:
     """Draw the four matrices, and return the cell that is looked at."""
     labels, mask, causal = subject.labels, edited.open, subject.causal
@@ -285,7 +278,7 @@ def _four_steps(
         rows=labels,
         columns=labels,
         key="mask_matrices",
-        selected=(st.session_state.get("mask panel", 3), choice.row, choice.column),
+        selected=(st.session_state.get("mask panel", 3), chosen.row, chosen.column),
         on_choose=_look_at,
         press=press,
         on_press=edited.flip,
@@ -301,8 +294,8 @@ def _four_steps(
             open_future=int((mask & ~causal).sum()),
             closed_past=int((~mask & causal).sum()),
             trained_masked=subject.model.config.causal,
-            layer=choice.layer,
-            head=choice.head,
+            layer=chosen.layer,
+            head=chosen.head,
         ),
         key="what_mask",
     )
@@ -318,10 +311,10 @@ def _four_steps(
 # ---- C25: the arithmetic of one cell, and wrong ways to mask
 
 
-def _one_weight(subject: Subject, block: BlockTrace, choice: Choice, cell: Cell) -> None:
+def _one_weight(subject: Subject, block: BlockTrace, chosen: Chosen, cell: Cell) -> None:
     """Spell out how one weight was computed, with its real numbers."""
     config, labels = subject.model.config, subject.labels
-    numbers = cell_arithmetic(block, choice.head, cell.row, cell.column)
+    numbers = cell_arithmetic(block, chosen.head, cell.row, cell.column)
     st.text(f"query {labels[cell.row]}   looks at   key {labels[cell.column]}")
     widths = f"{config.d_model} / {counted(config.n_heads, 'head')} = {len(numbers.query)}"
     for title, spell in (
@@ -336,7 +329,7 @@ def _one_weight(subject: Subject, block: BlockTrace, choice: Choice, cell: Cell)
         st.code(spell(numbers, cell.row, cell.column), language=None, wrap_lines=True)
     aids.numbers(
         Table(
-            f"query {labels[cell.row]} times key {labels[cell.column]}, layer {choice.layer}, head {choice.head}",
+            f"query {labels[cell.row]} times key {labels[cell.column]}, layer {chosen.layer}, head {chosen.head}",
             ["number", "query", "key", "product"],
             [
                 [at, *values]
@@ -422,9 +415,9 @@ def _own_row(real: Sequence[float], row: int) -> None:
     aids.numbers(table, key="own_scores", code=(mask_row, mask_scores))
 
 
-def _wrong_ways(subject: Subject, choice: Choice) -> None:
+def _wrong_ways(subject: Subject, chosen: Chosen) -> None:
     """Mask the chosen head in five ways, and measure what each lets through."""
-    layer, head, labels, causal = choice.layer, choice.head, subject.labels, subject.causal
+    layer, head, labels, causal = chosen.layer, chosen.head, subject.labels, subject.causal
     st.caption(
         f"The scores of layer {layer}, head {head}, {'with the causal mask in the layers below, ' if layer else ''}masked in "
         "five ways, in this head alone. All but the first are mistakes that are easily made, and easily overlooked."
