@@ -2,12 +2,11 @@
 
    Streamlit calls the default export again on every change of data; what is open stays open. Any text is safe: textContent only. */
 
-const OPEN = new WeakMap();                                     // mounting place -> the open term
-
 export default function glossary({ data, parentElement }) {
   const root = parentElement.querySelector(".root"), drawn = JSON.stringify(data.terms);
   if (root.dataset.drawn === drawn) return;
   root.dataset.drawn = drawn;
+  const opened = root.querySelector("[aria-expanded=true]")?.textContent;
   const buttons = Object.entries(data.terms).map(([term, meaning]) => {
     const button = make("button", null, { type: "button", "aria-expanded": "false", text: term });
     button.addEventListener("click", () => { toggle(term, button.getAttribute("aria-expanded") === "false"); });
@@ -15,17 +14,14 @@ export default function glossary({ data, parentElement }) {
     return { term, meaning, button };
   });
   root.replaceChildren(...buttons.map(({ button }) => button));
-  toggle(OPEN.get(parentElement), true);
+  toggle(opened, true);
 
   function toggle(chosen, open) {
-    OPEN.set(parentElement, open ? chosen : undefined);
     root.querySelector("p")?.remove();
     for (const { term, meaning, button } of buttons) {
       const shows = open && term === chosen;
       button.setAttribute("aria-expanded", String(shows));
-      if (!shows) continue;
-      const said = make("p", null, { text: meaning });
-      button.after(said);
+      if (shows) button.after(make("p", null, { text: meaning }));
     }
   }
 }
